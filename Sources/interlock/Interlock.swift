@@ -1,0 +1,5 @@
+@main
+struct Interlock {
+    static func main() {
+    }
+}
