@@ -1,0 +1,70 @@
+import Kernel
+import Testing
+
+@Suite struct KernelTests {
+    @Test func tokenKeepsItsParts() {
+        let token = Token(kind: 7, generation: 0x12_3456, slot: 0xDEAD_BEEF)
+        #expect(token.kind == 7)
+        #expect(token.generation == 0x12_3456)
+        #expect(token.slot == 0xDEAD_BEEF)
+    }
+
+    @Test func streamsCarryBytesAndTheEnd() throws {
+        let listener = try ListeningSocket(.loopback)
+        let client = try Stream.connect(to: .loopback(port: listener.localPort), timeoutMs: 5000)
+        let accepted = try #require(try listener.accept(timeoutMs: 5000))
+        try client.writeAll(Array("hello".utf8), timeoutMs: 5000)
+        client.shutdownWrite()
+        #expect(try accepted.stream.readSome(timeoutMs: 5000) == Array("hello".utf8))
+        #expect(try accepted.stream.readSome(timeoutMs: 5000) == [])
+        #expect(accepted.peer.family == .v4)
+    }
+
+    @Test func readTimesOutWithAnError() throws {
+        let listener = try ListeningSocket(.loopback)
+        let client = try Stream.connect(to: .loopback(port: listener.localPort), timeoutMs: 5000)
+        #expect(throws: SystemError(code: SystemError.timedOutCode, operation: "read")) {
+            try client.readSome(timeoutMs: 20)
+        }
+    }
+
+    @Test func aTakenPortIsAnError() throws {
+        let listener = try ListeningSocket(.loopback)
+        #expect(throws: SystemError.self) { try Socket.probeBind(.loopback(port: listener.localPort)) }
+    }
+
+    @Test func gatherListJoinsNeighboursAndWritesAll() throws {
+        let listener = try ListeningSocket(.loopback)
+        let client = try Stream.connect(to: .loopback(port: listener.localPort), timeoutMs: 5000)
+        let accepted = try #require(try listener.accept(timeoutMs: 5000))
+        let bytes = Array("abcdefgh".utf8)
+        bytes.withUnsafeBytes { buffer in
+            var list = GatherList(capacity: 4)
+            guard let base = buffer.baseAddress else { return }
+            list.append(base, count: 2)
+            list.append(base + 2, count: 2)
+            list.append(base + 6, count: 2)
+            #expect(list.count == 2)
+            #expect(list.byteCount == 6)
+            #expect(list.write(to: client.descriptor).count == 6)
+        }
+        #expect(try accepted.stream.readSome(timeoutMs: 5000) == Array("abcdgh".utf8))
+    }
+
+    @Test func wakeupIsHeardAcrossThreads() throws {
+        let wakeup = try Wakeup()
+        let thread = try Thread.start(name: "ringer") { wakeup.ring() }
+        #expect(wakeup.wait(timeoutMs: 5000))
+        thread.join()
+        #expect(!wakeup.wait(timeoutMs: 0))
+    }
+
+    @Test(arguments: [
+        (SocketAddress(v4: 0x0A00_0001, port: 80), "10.0.0.1:80"),
+        (SocketAddress(v6High: 0x2001_0DB8_0000_0000, low: 1, port: 443), "[2001:db8::1]:443"),
+        (SocketAddress(v6High: 0, low: 0xFFFF_0A00_0001, port: 1).unmapped, "10.0.0.1:1"),
+    ])
+    func addressesAreWrittenAsPeopleExpect(address: SocketAddress, text: String) {
+        #expect(address.description == text)
+    }
+}
