@@ -1,0 +1,59 @@
+"""Fixtures: `interlock` makes running proxies, `backend` makes recording backends; both are ended after the test.
+
+When a test fails, the log of every proxy it started is shown.
+"""
+
+import os
+
+import pytest
+
+from harness import Interlock, RecordingBackend, binary_path
+
+
+def pytest_configure(config):
+    if not os.access(binary_path(), os.X_OK):
+        raise pytest.UsageError(f"no binary at {binary_path()}: `swift build` first, or set INTERLOCK_BINARY")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+@pytest.fixture
+def interlock(request, tmp_path):
+    """interlock(services, environment={...}, workers=1, ...) -> Interlock; see harness.Interlock."""
+    running = []
+
+    def make(services=(), **options):
+        directory = tmp_path / f"interlock{len(running)}"
+        directory.mkdir()
+        running.append(Interlock(services, directory=directory, **options))
+        return running[-1]
+
+    yield make
+    crashed = [each for each in running if each.process.poll() is not None and each.process.returncode < -1
+               and each.process.returncode not in (-9, -15)]
+    for each in running:
+        each.close()
+        if getattr(request.node, "report_call", None) and request.node.report_call.failed:
+            print(f"--- log of interlock {each.process.pid} (exit {each.process.returncode})\n{each.log[-20000:]}")
+    assert not crashed, f"interlock died of signal {-crashed[0].process.returncode}:\n{crashed[0].final_log[-8000:]}"
+
+
+@pytest.fixture
+def backend():
+    """backend(default=..., reads="request") -> RecordingBackend; a fault in its threads fails the test."""
+    running = []
+
+    def make(*arguments, **options):
+        running.append(RecordingBackend(*arguments, **options))
+        return running[-1]
+
+    yield make
+    for each in running:
+        each.close()
+    faults = [fault for each in running for fault in each.faults]
+    assert not faults, f"the backend's thread failed: {faults[0]!r}"

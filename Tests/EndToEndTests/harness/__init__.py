@@ -1,0 +1,40 @@
+"""What end-to-end tests are written with: the real binary, a raw client and a scripted, recording backend.
+
+Nothing here knows HTTP better than the test does: bytes are sent as given, answers are read strictly by RFC 9112 and
+anything else raises, so that a test never passes because a helper was forgiving.
+"""
+
+from .backend import Close, Pause, ReadExactly, RecordedRequest, RecordingBackend, Release, Reset, Send, ShutdownWrite
+from .backend import chunked, response
+from .client import ProtocolViolation, RawConnection, Response, exchange, get, request_bytes
+from .files import service, write_atomically
+from .process import Interlock, StartFailure, binary_path, run_binary
+from .waiting import free_port, wait_until
+
+__all__ = [
+    "Close",
+    "Interlock",
+    "Pause",
+    "ProtocolViolation",
+    "RawConnection",
+    "ReadExactly",
+    "RecordedRequest",
+    "RecordingBackend",
+    "Release",
+    "Reset",
+    "Response",
+    "Send",
+    "ShutdownWrite",
+    "StartFailure",
+    "binary_path",
+    "chunked",
+    "exchange",
+    "free_port",
+    "get",
+    "request_bytes",
+    "response",
+    "run_binary",
+    "service",
+    "wait_until",
+    "write_atomically",
+]
