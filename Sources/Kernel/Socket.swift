@@ -41,7 +41,8 @@ public struct GatherList: ~Copyable {
     public mutating func append(_ base: UnsafeRawPointer, count length: Int) {
         guard length > 0 else { return }
         byteCount += length
-        if count > 0, pieces[count - 1].iov_base + pieces[count - 1].iov_len == UnsafeMutableRawPointer(mutating: base) {
+        if count > 0, pieces[count - 1].iov_base + pieces[count - 1].iov_len == UnsafeMutableRawPointer(mutating: base)
+        {
             pieces[count - 1].iov_len += length
             return
         }

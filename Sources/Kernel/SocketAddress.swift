@@ -94,9 +94,9 @@ public struct SocketAddress: Hashable, Sendable {
     }
 
     init(_ storage: sockaddr_storage) {
-        var storage = storage
-        self = withUnsafeBytes(of: &storage) { bytes in
-            switch Int32(storage.ss_family) {
+        let family = Int32(storage.ss_family)
+        self = withUnsafeBytes(of: storage) { bytes in
+            switch family {
             case AF_INET:
                 let address = bytes.loadUnaligned(as: sockaddr_in.self)
                 return SocketAddress(

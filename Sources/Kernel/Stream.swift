@@ -79,7 +79,9 @@ public final class Stream: Sendable {
     }
 
     /// Whether a read would not wait: data, the end, or an error is there.
-    public func isReadable(timeoutMs: Int = 0) -> Bool { il_poll(descriptor, Int32(POLLIN), Int32(clamping: timeoutMs)) > 0 }
+    public func isReadable(timeoutMs: Int = 0) -> Bool {
+        il_poll(descriptor, Int32(POLLIN), Int32(clamping: timeoutMs)) > 0
+    }
 
     public func shutdownWrite() { Socket.shutdownWrite(descriptor) }
 
