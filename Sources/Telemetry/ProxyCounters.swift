@@ -1,0 +1,154 @@
+// What every worker counts about the proxy as a whole, and the closed sets of reasons behind it.
+// Counts by service are in ServiceCounters. Nothing here may grow with what clients send.
+
+/// One number per worker; gauges go up and down.
+public enum ProxyCounter: Int, CaseIterable, Sendable {
+    case connectionsAccepted
+    /// Gauge: client connections open now.
+    case connectionsActive
+    /// Gauge: of these, those that wait for a next request.
+    case connectionsIdle
+    case connectionsRejected
+    /// Idle connections closed to make room at a limit.
+    case connectionsEvicted
+    /// Gauge: requests under way.
+    case requestsActive
+    case upstreamConnectionsOpened
+    case upstreamConnectionsReused
+    /// Gauge: upstream connections open now, idle ones included.
+    case upstreamConnectionsActive
+    /// Gauge: upstream connections that wait in the pool.
+    case upstreamConnectionsIdle
+    case bytesFromClients
+    case bytesToClients
+    case bytesFromUpstreams
+    case bytesToUpstreams
+    case tunnelsOpened
+    /// Gauge: tunnels (upgraded connections) open now.
+    case tunnelsActive
+    /// Times that accepting paused because descriptors or connections ran out.
+    case acceptPauses
+    /// Gauge: 1 while accepting is paused.
+    case acceptPaused
+    /// Tables this worker has taken.
+    case tableSwaps
+    /// Access log lines lost because the writer was behind.
+    case accessLogDropped
+    /// Peers that did something odd that is tolerated.
+    case glitches
+}
+
+/// Why a request was tried again on another connection.
+public enum RetryReason: Int, CaseIterable, Sendable {
+    /// A new connection failed before a byte was sent.
+    case connectFailed
+    /// A reused connection was closed by the task.
+    case connectionClosed
+    /// The answer never began.
+    case noAnswer
+    /// The answer's status is one the route asks to retry.
+    case status
+
+    public var name: String {
+        switch self {
+        case .connectFailed: "connect_failed"
+        case .connectionClosed: "connection_closed"
+        case .noAnswer: "no_answer"
+        case .status: "status"
+        }
+    }
+}
+
+/// What went wrong between the proxy and a task.
+public enum UpstreamFailure: Int, CaseIterable, Sendable {
+    case connectRefused
+    case connectTimeout
+    case connectError
+    case reset
+    case closedEarly
+    case badResponse
+    case responseTimeout
+    /// The answer's body stopped flowing for the whole idle window.
+    case bodyTimeout
+    case truncated
+
+    public var name: String {
+        switch self {
+        case .connectRefused: "connect_refused"
+        case .connectTimeout: "connect_timeout"
+        case .connectError: "connect_error"
+        case .reset: "reset"
+        case .closedEarly: "closed_early"
+        case .badResponse: "bad_response"
+        case .responseTimeout: "response_timeout"
+        case .bodyTimeout: "body_timeout"
+        case .truncated: "truncated"
+        }
+    }
+}
+
+/// One worker's proxy counters: a plain value that the worker keeps; `ProxyCounters` owns the memory.
+public struct ProxyCells: BitwiseCopyable, Sendable {
+    /// Reasons for refusing a request are numbered by the data plane, 0 to 127; it also names them for the metrics.
+    public static let rejectionCapacity = 128
+
+    @usableFromInline static let retryStart = ProxyCounter.allCases.count
+    @usableFromInline static let failureStart = retryStart + RetryReason.allCases.count
+    @usableFromInline static let rejectionStart = failureStart + UpstreamFailure.allCases.count
+    static let count = rejectionStart + rejectionCapacity
+
+    @usableFromInline let cells: CounterCells
+    @usableFromInline let retries: CounterCells
+    @usableFromInline let failures: CounterCells
+    @usableFromInline let rejections: CounterCells
+
+    init(_ cells: CounterCells) {
+        self.cells = cells
+        retries = cells.slice(from: Self.retryStart, count: RetryReason.allCases.count)
+        failures = cells.slice(from: Self.failureStart, count: UpstreamFailure.allCases.count)
+        rejections = cells.slice(from: Self.rejectionStart, count: Self.rejectionCapacity)
+    }
+
+    @inlinable @inline(__always)
+    public func add(_ counter: ProxyCounter, _ amount: UInt64 = 1) { cells.add(counter.rawValue, amount) }
+
+    @inlinable @inline(__always)
+    public func subtract(_ counter: ProxyCounter, _ amount: UInt64 = 1) { cells.subtract(counter.rawValue, amount) }
+
+    @inlinable @inline(__always)
+    public func set(_ counter: ProxyCounter, _ value: UInt64) { cells.set(counter.rawValue, value) }
+
+    @inlinable @inline(__always)
+    public func value(_ counter: ProxyCounter) -> UInt64 { cells.value(counter.rawValue) }
+
+    @inlinable @inline(__always)
+    public func add(_ reason: RetryReason) { retries.add(reason.rawValue) }
+
+    @inlinable @inline(__always)
+    public func add(_ failure: UpstreamFailure) { failures.add(failure.rawValue) }
+
+    /// Counts a refused request under the data plane's number of the reason.
+    @inlinable @inline(__always)
+    public func add(rejection: Int) { rejections.add(rejection) }
+}
+
+/// The proxy counters of all workers.
+public final class ProxyCounters: Sendable {
+    private let block: CounterBlock
+    public var workerCount: Int { block.rowCount }
+
+    public init(workerCount: Int) {
+        block = CounterBlock(count: ProxyCells.count, rowCount: workerCount)
+    }
+
+    public func cells(worker: Int) -> ProxyCells { ProxyCells(block.row(worker)) }
+
+    public func total(_ counter: ProxyCounter) -> UInt64 { block.total(counter.rawValue) }
+    public func total(_ reason: RetryReason) -> UInt64 { block.total(ProxyCells.retryStart + reason.rawValue) }
+    public func total(_ failure: UpstreamFailure) -> UInt64 { block.total(ProxyCells.failureStart + failure.rawValue) }
+
+    public func total(rejection: Int) -> UInt64 {
+        precondition(rejection >= 0 && rejection < ProxyCells.rejectionCapacity)
+        return block.total(ProxyCells.rejectionStart + rejection)
+    }
+}
