@@ -1,0 +1,97 @@
+// The plain values that a route table is made of. All of them are copied out of frozen memory: no reference, no owner.
+
+public import Model
+
+/// A route: where its requests go and what is done to their path.
+public struct RouteEntry: BitwiseCopyable, Sendable {
+    /// For `RouteTable.pool(_:)`.
+    public let pool: Int32
+    /// Where the path prefix is, for `RouteTable.prefix(of:)`.
+    public let prefixStart: UInt32
+    /// Bytes of the path prefix; 1 for the root.
+    public let prefixCount: Int32
+    /// The prefix is stripped before the request is sent on. Never set for the root.
+    public let rewritesPrefix: Bool
+    /// `path_policy` is `raw`: no check for paths that upstreams may read differently.
+    public let pathPolicyIsRaw: Bool
+}
+
+/// The upstreams of a route. Members are `firstMember ..< firstMember + memberCount`, all of them ready.
+public struct PoolEntry: BitwiseCopyable, Sendable {
+    /// For `RouteTable.member(_:)`.
+    public let firstMember: Int32
+    public let memberCount: Int32
+    /// The first of its services, for `RouteTable.service(_:)`: who is counted when there is no member.
+    public let service: Int32
+    /// A small number that this pool keeps from table to table, for the place where a worker remembers whose turn it
+    /// is. It lies under `RouteTable.cursorCount`.
+    public let cursorSlot: Int32
+}
+
+/// One upstream of a pool.
+public struct Member: BitwiseCopyable, Sendable {
+    /// The upstream's number: the same in every table it is in, never used for another one.
+    public let identity: UInt64
+    public let endpoint: Endpoint
+    /// For `RouteTable.service(_:)`.
+    public let service: Int32
+    /// A service VIP, behind which connections (not requests) are balanced.
+    public let isVIP: Bool
+}
+
+/// A service's options and slot. -1 means that the global setting holds.
+public struct ServiceEntry: BitwiseCopyable, Sendable {
+    public let connectTimeoutMs: Int64
+    public let responseTimeoutMs: Int64
+    public let idleTimeoutMs: Int64
+    public let tunnelTimeoutMs: Int64
+    /// Bytes of a request body.
+    public let maxBodySize: Int64
+    /// Attempts beyond the first.
+    public let retries: Int32
+    /// Where its statistics are counted; kept from table to table as long as the service lives.
+    public let statsSlot: Int32
+    /// Bit 0: 500, bit 1: 502, bit 2: 503, bit 3: 504; see `retries(on:)`.
+    public let retryStatusMask: UInt8
+    /// 0 none, 1 or 2: the PROXY protocol version that its tasks expect.
+    public let proxyProtocolVersion: UInt8
+
+    /// Whether an answer with this status may be tried again on another upstream.
+    public func retries(on status: UInt16) -> Bool { retryStatusMask & Self.retryBit(of: status) != 0 }
+
+    static func retryBit(of status: UInt16) -> UInt8 {
+        switch status {
+        case 500: 1
+        case 502: 2
+        case 503: 4
+        case 504: 8
+        default: 0
+        }
+    }
+
+    init(_ options: ServiceOptions, statsSlot: Int32) {
+        connectTimeoutMs = Int64(clamping: options.connectTimeoutMs ?? -1)
+        responseTimeoutMs = Int64(clamping: options.responseTimeoutMs ?? -1)
+        idleTimeoutMs = Int64(clamping: options.idleTimeoutMs ?? -1)
+        tunnelTimeoutMs = Int64(clamping: options.tunnelTimeoutMs ?? -1)
+        maxBodySize = options.maxBodySize.map { Int64(clamping: $0) } ?? -1
+        retries = Int32(clamping: options.retries ?? -1)
+        retryStatusMask = options.retryStatuses.reduce(0) { $0 | Self.retryBit(of: UInt16(clamping: $1)) }
+        self.statsSlot = statsSlot
+        switch options.proxyProtocol {
+        case nil: proxyProtocolVersion = 0
+        case .v1: proxyProtocolVersion = 1
+        case .v2: proxyProtocolVersion = 2
+        }
+    }
+}
+
+/// A host pattern: its routes are in the context table under its index.
+struct HostEntry: BitwiseCopyable, Sendable {
+    /// The route of `/`, or -1.
+    var rootRoute: Int32 = -1
+    /// Segments of its deepest path prefix; 0 if it has no route but the root's.
+    var deepestPrefix: Int32 = 0
+    /// Bytes of its longest path prefix.
+    var longestPrefix: Int32 = 0
+}
