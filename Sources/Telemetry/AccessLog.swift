@@ -66,7 +66,8 @@ public enum AccessLog {
         return writer.overflowed ? 0 : writer.count
     }
 
-    static func clip(_ text: UnsafeRawBufferPointer, _ count: Int = AccessRecord.longestText) -> UnsafeRawBufferPointer {
+    static func clip(_ text: UnsafeRawBufferPointer, _ count: Int = AccessRecord.longestText) -> UnsafeRawBufferPointer
+    {
         UnsafeRawBufferPointer(rebasing: text.prefix(count))
     }
 }
