@@ -1,0 +1,396 @@
+#!/usr/bin/env python3
+"""CPU time per request of a proxy process, against other proxies in the same run. See ../README.md."""
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import glob
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import proxies
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PROXY_CORE, LOAD_CORE = 0, 1
+MEBIBYTE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What the load generator is told. `requests` takes a few seconds on a machine of 2020."""
+
+    name: str
+    connections: int
+    requests: int
+    arguments: tuple[str, ...]
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("small", 64, 60_000, ("get", "/1k", "1024")),
+        Workload("download", 16, 3_000, ("get", "/1m", str(MEBIBYTE))),
+        Workload("upload", 16, 3_000, ("put", "/upload", str(MEBIBYTE))),
+    )
+}
+
+
+def fail(message: str):
+    sys.exit(f"versus: {message}")
+
+
+def compile_programs(directory: pathlib.Path):
+    for name in ("backend", "load", "floor"):
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(directory / name), str(HERE / f"{name}.c")]
+        subprocess.run(command, check=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now, below the range that connections are numbered from."""
+    found: list[int] = []
+    for port in range(20_000, 32_000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+        if len(found) == count:
+            return found
+    fail("no free ports")
+
+
+def pinned(core: int):
+    return lambda: os.sched_setaffinity(0, {core})
+
+
+class Running:
+    """A started program and its children; stopped by its own process id."""
+
+    def __init__(self, name, command, environment, core, log, port, prefix=()):
+        self.name, self.port = name, port
+        self.log = open(log, "wb")
+        self.process = subprocess.Popen(
+            [*prefix, *command], env={**os.environ, **environment}, stdout=self.log, stderr=self.log,
+            preexec_fn=pinned(core), start_new_session=True)
+        deadline = time.monotonic() + 30
+        while True:
+            if self.process.poll() is not None:
+                fail(f"{name} ended at once: {pathlib.Path(log).read_text()[-2000:]}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                return
+            if time.monotonic() > deadline:
+                fail(f"{name} does not listen on {port}")
+            time.sleep(0.02)
+
+    def pids(self) -> list[int]:
+        """The process and all its descendants."""
+        found, queue = [], [self.process.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            for path in glob.glob(f"/proc/{pid}/task/*/children"):
+                with contextlib.suppress(OSError):
+                    queue += [int(child) for child in pathlib.Path(path).read_text().split()]
+        return found
+
+    def cpu_ns(self) -> int:
+        """CPU time of all threads and descendants so far (the first number of schedstat)."""
+        total = 0
+        for pid in self.pids():
+            for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+                with contextlib.suppress(OSError):
+                    total += int(pathlib.Path(path).read_text().split()[0])
+        return total
+
+    def resident_kib(self) -> int:
+        total = 0
+        for pid in self.pids():
+            match = re.search(r"^VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+            total += int(match[1]) if match else 0
+        return total
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+class Bench:
+    """The directory with compiled programs, the backend, and the proxies chosen."""
+
+    def __init__(self, options, directory: pathlib.Path):
+        self.options, self.directory, self.binaries = options, directory, directory / "bin"
+        self.binaries.mkdir()
+        compile_programs(self.binaries)
+        known = proxies.known(self.binaries, pathlib.Path(options.interlock).absolute())
+        names = options.proxies.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            fail(f"unknown proxy {unknown[0]}; there are {', '.join(known)}")
+        missing = [name for name in names if not proxies.is_there(known[name])]
+        for name in missing:
+            print(f"versus: {name} left out, {known[name].needs} is not there", file=sys.stderr)
+        self.chosen = [known[name] for name in names if name not in missing]
+        self.backend_port, *self.ports = free_ports(1 + 2 * len(self.chosen))
+
+    @contextlib.contextmanager
+    def backend(self):
+        running = Running("backend", [str(self.binaries / "backend"), str(self.backend_port)], {}, LOAD_CORE,
+                          self.directory / "backend.log", self.backend_port)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    def start(self, index: int, prefix=()) -> Running:
+        proxy = self.chosen[index]
+        directory = self.directory / proxy.name
+        directory.mkdir(exist_ok=True)
+        port, admin = self.ports[2 * index: 2 * index + 2]
+        command, environment = proxy.prepare(directory, port, admin, self.backend_port)
+        return Running(proxy.name, command, environment, PROXY_CORE, directory / "log", port, prefix)
+
+    def load(self, port: int, workload: Workload, requests: int) -> dict:
+        command = [str(self.binaries / "load"), str(port), str(workload.connections), str(requests),
+                   *workload.arguments]
+        done = subprocess.run(command, preexec_fn=pinned(LOAD_CORE), capture_output=True, text=True)
+        if done.returncode != 0:
+            fail(f"the load generator failed: {done.stderr}")
+        if done.stderr:
+            print(done.stderr, file=sys.stderr, end="")
+        return json.loads(done.stdout)
+
+
+def settled_cpu_ns(running: Running) -> int:
+    """CPU time once the process has gone quiet, so that the end of a run is not booked on the next."""
+    last = running.cpu_ns()
+    for _ in range(50):
+        time.sleep(0.02)
+        now = running.cpu_ns()
+        if now - last < 100_000:
+            return now
+        last = now
+    return last
+
+
+def measure(bench: Bench, workload: Workload) -> dict:
+    """Interleaved rounds of one workload over all proxies."""
+    requests = max(workload.connections, int(workload.requests * bench.options.scale))
+    results = {proxy.name: {"cpu_us": [], "errors": 0, "requests_per_second": []} for proxy in bench.chosen}
+    started: list[Running] = []
+    try:
+        for index in range(len(bench.chosen)):
+            started.append(bench.start(index))
+        for number in range(-1, bench.options.rounds):
+            # Every round begins with another proxy; round -1 is the warm-up.
+            order = started[number % len(started):] + started[: number % len(started)]
+            for running in order:
+                count = max(workload.connections, requests // 5) if number < 0 else requests
+                before = settled_cpu_ns(running)
+                outcome = bench.load(running.port, workload, count)
+                after = settled_cpu_ns(running)
+                result = results[running.name]
+                result["errors"] += outcome["errors"]
+                if number >= 0:
+                    result["cpu_us"].append((after - before) / 1000 / outcome["requests"])
+                    result["requests_per_second"].append(outcome["requests"] / outcome["seconds"])
+                    result["resident_kib"] = running.resident_kib()
+    finally:
+        for running in started:
+            running.stop()
+    return results
+
+
+def count_system_calls(bench: Bench, workload: Workload) -> dict:
+    """System calls per request by strace, in a run of its own: tracing is slow and would spoil the times."""
+    counts = {}
+    requests = max(workload.connections * 10, int(workload.requests * bench.options.scale / 6))
+    for index, proxy in enumerate(bench.chosen):
+        running = bench.start(index)
+        try:
+            # Connections are made, pools filled and buffers grown before counting begins.
+            bench.load(running.port, workload, workload.connections * 4)
+            output = bench.directory / proxy.name / "strace"
+            tracer = subprocess.Popen(
+                ["strace", "-f", "-c", "-U", "calls,name", "-o", str(output), *sum((["-p", str(p)] for p in running.pids()), [])],
+                stderr=subprocess.PIPE, text=True)
+            tracer.stderr.readline()  # "Process N attached"
+            done = bench.load(running.port, workload, requests)
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait()
+            calls = {}
+            for line in output.read_text().splitlines():
+                fields = line.split()
+                if len(fields) == 2 and fields[0].isdigit() and fields[1] != "total":
+                    calls[fields[1]] = int(fields[0]) / done["requests"]
+            counts[proxy.name] = {name: round(value, 3) for name, value in
+                                  sorted(calls.items(), key=lambda item: -item[1]) if value >= 0.005}
+        finally:
+            running.stop()
+    return counts
+
+
+def count_instructions(bench: Bench, workload: Workload) -> dict:
+    """User-space instructions per request by callgrind: the difference of a long and a short run."""
+    counts = {}
+    short, long = (max(workload.connections, int(n * bench.options.scale)) for n in (1_000, 5_000))
+    if workload.name != "small":
+        short, long = 32, 160
+    for index, proxy in enumerate(bench.chosen):
+        totals = []
+        for requests in (short, long):
+            directory = bench.directory / proxy.name
+            directory.mkdir(exist_ok=True)
+            for old in directory.glob("callgrind.*"):
+                old.unlink()
+            prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/callgrind.%p",
+                      "--trace-children=yes", "-q"]
+            running = bench.start(index, prefix)
+            try:
+                bench.load(running.port, workload, requests)
+                # Children write their own file; asking all of them now makes them independent of how they end.
+            finally:
+                running.stop(signal.SIGQUIT if proxy.name.startswith("nginx") else signal.SIGTERM)
+            total = 0
+            for path in directory.glob("callgrind.*"):
+                match = re.search(r"^(?:totals|summary): (\d+)", path.read_text(), re.M)
+                total += int(match[1]) if match else 0
+            if total == 0:
+                fail(f"{proxy.name}: callgrind wrote no total")
+            totals.append(total)
+            if bench.options.keep:
+                for path in directory.glob("callgrind.*"):
+                    shutil.copy(path, f"{bench.options.keep}/{proxy.name}.{workload.name}.{requests}.{path.suffix[1:]}")
+        counts[proxy.name] = round((totals[1] - totals[0]) / (long - short))
+    return counts
+
+
+def summarise(results: dict, reference: str) -> dict:
+    """Adds median, minimum, maximum and the median of the per-round ratios to the reference."""
+    for result in results.values():
+        rounds = result["cpu_us"]
+        result["median_us"], result["min_us"], result["max_us"] = statistics.median(rounds), min(rounds), max(rounds)
+        if reference in results:
+            pairs = zip(rounds, results[reference]["cpu_us"])
+            result["ratio"] = statistics.median(own / other for own, other in pairs)
+    return results
+
+
+def print_table(workload: Workload, results: dict, calls: dict, instructions: dict, reference: str):
+    print(f"\n{workload.name}: {' '.join(workload.arguments)}, {workload.connections} connections")
+    header = f"{'proxy':<14} {'CPU us/request':>14} {'min':>8} {'max':>8} {'/' + reference:>9} {'RSS MiB':>8}"
+    header += f" {'calls':>7} {'instr.':>9} {'req/s':>8} {'errors':>6}"
+    print(header)
+    for name in results or instructions or calls:
+        line = f"{name:<14}"
+        result = results.get(name)
+        if result:
+            line += f" {result['median_us']:>14.2f} {result['min_us']:>8.2f} {result['max_us']:>8.2f}"
+            line += f" {result.get('ratio', float('nan')):>9.3f} {result['resident_kib'] / 1024:>8.1f}"
+        else:
+            line += " " * 52
+        line += f" {sum(calls[name].values()):>7.2f}" if name in calls else f" {'-':>7}"
+        line += f" {instructions[name]:>9}" if name in instructions else f" {'-':>9}"
+        if result:
+            line += f" {statistics.median(result['requests_per_second']):>8.0f} {result['errors']:>6}"
+        print(line)
+    for name, counted in calls.items():
+        print(f"  calls {name}: " + ", ".join(f"{call} {value:g}" for call, value in counted.items()))
+    sys.stdout.flush()
+
+
+def describe_machine() -> dict:
+    model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    versions = {}
+    for name, command in {"haproxy": ["haproxy", "-v"], "nginx": ["nginx", "-v"]}.items():
+        with contextlib.suppress(OSError):
+            done = subprocess.run(command, capture_output=True, text=True)
+            versions[name] = (done.stdout or done.stderr).splitlines()[0]
+    return {"cpu": model[1] if model else "", "kernel": platform.release(), "versions": versions,
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--proxies", default="floor,haproxy,nginx,interlock", help="comma list, in this order")
+    parser.add_argument("--workloads", default="small,download,upload")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests of a round")
+    parser.add_argument("--reference", default="haproxy", help="the proxy that ratios are made to")
+    parser.add_argument("--interlock", default=str(ROOT / ".build/release/interlock"), help="the binary under test")
+    parser.add_argument("--no-calls", action="store_true", help="skip the strace runs")
+    parser.add_argument("--instructions", action="store_true", help="count instructions under callgrind too")
+    parser.add_argument("--only-instructions", action="store_true", help="nothing but callgrind")
+    parser.add_argument("--keep", metavar="DIRECTORY", help="keep callgrind's files there")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers there")
+    parser.add_argument("--most", metavar="WORKLOAD=RATIO", action="append", default=[],
+                        help="exit 1 if interlock's ratio to the reference is above this; repeatable")
+    options = parser.parse_args()
+    for name in options.workloads.split(","):
+        if name not in WORKLOADS:
+            fail(f"unknown workload {name}; there are {', '.join(WORKLOADS)}")
+    if os.cpu_count() < 2:
+        fail("two cores are needed: one for the proxy, one for backend and load")
+    if options.keep:
+        os.makedirs(options.keep, exist_ok=True)
+    return options
+
+
+def verdict(options, report: dict) -> int:
+    """0 if nothing failed and every --most holds."""
+    status = 0
+    for name, entry in report["workloads"].items():
+        for proxy, result in entry["results"].items():
+            if result["errors"]:
+                print(f"versus: {proxy} made {result['errors']} errors in {name}", file=sys.stderr)
+                status = 1
+    for wish in options.most:
+        name, _, limit = wish.partition("=")
+        ratio = report["workloads"].get(name, {}).get("results", {}).get("interlock", {}).get("ratio")
+        if ratio is None or ratio > float(limit):
+            print(f"versus: {name}: ratio {ratio} is not at or below {limit}", file=sys.stderr)
+            status = 1
+    return status
+
+
+def main() -> int:
+    options = parse_options()
+    report = {"machine": describe_machine(), "rounds": options.rounds, "reference": options.reference, "workloads": {}}
+    with tempfile.TemporaryDirectory(prefix="versus-") as name:
+        bench = Bench(options, pathlib.Path(name))
+        with bench.backend():
+            for workload in (WORKLOADS[name] for name in options.workloads.split(",")):
+                quick = options.only_instructions
+                results = {} if quick else summarise(measure(bench, workload), options.reference)
+                calls = {} if quick or options.no_calls else count_system_calls(bench, workload)
+                counting = quick or options.instructions
+                instructions = count_instructions(bench, workload) if counting else {}
+                print_table(workload, results, calls, instructions, options.reference)
+                report["workloads"][workload.name] = {
+                    "results": results, "system_calls": calls, "instructions": instructions}
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
+    return verdict(options, report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
