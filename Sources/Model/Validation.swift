@@ -1,0 +1,140 @@
+// What must hold within a snapshot before anybody builds on it: canonical order, no duplicates, indices in range,
+// normal forms. It only looks and reports; what to do about a bad snapshot is the caller's decision.
+
+extension Snapshot {
+    /// What is wrong with the relations inside of this snapshot, one sentence each; empty if it is sound.
+    /// At most 100 problems are listed.
+    public func problems() -> [String] {
+        var problems = ProblemList()
+        checkServices(&problems)
+        checkEndpoints(&problems)
+        for (index, route) in configuration.routes.enumerated() {
+            check(route, &problems)
+            guard index > 0 else { continue }
+            let previous = configuration.routes[index - 1]
+            if previous.host == route.host, previous.pathPrefix == route.pathPrefix {
+                problems.add("route \(route.host) \(route.pathPrefix) is there twice")
+            } else if !previous.precedes(route) {
+                problems.add("route \(route.host) \(route.pathPrefix) is out of order")
+            }
+        }
+        return problems.list
+    }
+
+    private func checkServices(_ problems: inout ProblemList) {
+        var seen: Set<String> = []
+        seen.reserveCapacity(configuration.services.count)
+        for (index, service) in configuration.services.enumerated() {
+            if service.id.isEmpty { problems.add("service \(service.name) has an empty id") }
+            if service.name.isEmpty { problems.add("service \(service.id) has an empty name") }
+            if !seen.insert(service.id).inserted { problems.add("service id \(service.id) is there twice") }
+            if index > 0, !configuration.services[index - 1].precedes(service) {
+                problems.add("service \(service.name) is out of order")
+            }
+            check(service, &problems)
+        }
+    }
+
+    private func check(_ service: Service, _ problems: inout ProblemList) {
+        let options = service.options
+        let durations = [
+            options.connectTimeoutMs, options.responseTimeoutMs, options.idleTimeoutMs, options.tunnelTimeoutMs,
+        ]
+        if durations.contains(where: { ($0 ?? 0) < 0 }) || (options.retries ?? 0) < 0 {
+            problems.add("service \(service.name) has a negative option")
+        }
+        if options.retryStatuses.contains(where: { ![500, 502, 503, 504].contains($0) }) {
+            problems.add("service \(service.name) retries on a status that cannot be retried")
+        }
+    }
+
+    private func checkEndpoints(_ problems: inout ProblemList) {
+        if endpoints.count != configuration.services.count {
+            problems.add("\(endpoints.count) endpoint lists for \(configuration.services.count) services")
+        }
+        var seen: Set<String> = []
+        seen.reserveCapacity(endpoints.count)
+        for upstreams in endpoints {
+            for (index, upstream) in upstreams.enumerated() {
+                if upstream.id.isEmpty { problems.add("upstream \(upstream.endpoint) has an empty id") }
+                if upstream.endpoint.port == 0 { problems.add("upstream \(upstream.id) has port 0") }
+                if !seen.insert(upstream.id).inserted { problems.add("upstream \(upstream.id) is there twice") }
+                if index > 0, !upstreams[index - 1].id.isBefore(upstream.id), upstreams[index - 1].id != upstream.id {
+                    problems.add("upstream \(upstream.id) is out of order")
+                }
+            }
+        }
+    }
+
+    private func check(_ route: Route, _ problems: inout ProblemList) {
+        if route.host != .any, (try? HostPattern(label: route.host.description)) != route.host {
+            problems.add("route \(route.host) \(route.pathPrefix): the host is not in its normal form")
+        }
+        if !Route.isNormalPrefix(route.pathPrefix) {
+            problems.add("route \(route.host) \(route.pathPrefix): the prefix is not in its normal form")
+        }
+        if route.services.isEmpty { problems.add("route \(route.host) \(route.pathPrefix) has no service") }
+        for (index, service) in route.services.enumerated() {
+            if !configuration.services.indices.contains(service) {
+                problems.add("route \(route.host) \(route.pathPrefix) names service \(service), which does not exist")
+            }
+            if index > 0, route.services[index - 1] >= service {
+                problems.add("route \(route.host) \(route.pathPrefix): services are not ascending")
+            }
+        }
+    }
+}
+
+private struct ProblemList {
+    private(set) var list: [String] = []
+
+    mutating func add(_ problem: @autoclosure () -> String) {
+        if list.count < 100 { list.append(problem()) }
+    }
+}
+
+extension Service {
+    /// Canonical order: by name, then id.
+    public func precedes(_ other: Service) -> Bool {
+        name == other.name ? id.isBefore(other.id) : name.isBefore(other.name)
+    }
+}
+
+extension Route {
+    /// Canonical order: by host pattern, then path prefix.
+    public func precedes(_ other: Route) -> Bool {
+        host == other.host ? pathPrefix.isBefore(other.pathPrefix) : host < other.host
+    }
+
+    /// Whether a path prefix is one that a request's raw path can be compared with: `/`, or segments of visible ASCII
+    /// that begin with `/` and do not end with it, none of them empty, `.` or `..`, without `?`, `#` and backslash,
+    /// at most 1,024 bytes; percent signs only in escapes that cannot be written plainly.
+    public static func isNormalPrefix(_ prefix: String) -> Bool {
+        if prefix == "/" { return true }
+        let bytes = Array(prefix.utf8)
+        guard bytes.first == UInt8(ascii: "/"), bytes.count <= 1024 else { return false }
+        let segments = bytes.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        return segments.allSatisfy { segment in
+            !segment.isEmpty && Array(segment) != [46] && Array(segment) != [46, 46]
+                && segment.allSatisfy { (0x21...0x7E).contains($0) && ![0x3F, 0x23, 0x5C].contains($0) }
+                && hasOnlyNeededEscapes(segment)
+        }
+    }
+
+    /// Escapes are `%` and two upper-case hex digits of a byte that is neither unreserved nor a kind of slash.
+    private static func hasOnlyNeededEscapes(_ segment: ArraySlice<UInt8>) -> Bool {
+        var rest = segment
+        while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {
+            let digits = rest[(percent + 1)...].prefix(2)
+            guard digits.count == 2, digits.allSatisfy({ (48...57).contains($0) || (65...70).contains($0) }),
+                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
+            else { return false }
+            let isUnreserved =
+                (48...57).contains(value) || (65...90).contains(value) || (97...122).contains(value)
+                || [45, 46, 95, 126].contains(value)
+            guard !isUnreserved, value > 0x20, value != 0x2F, value != 0x5C, value != 0x7F else { return false }
+            rest = rest[(percent + 3)...]
+        }
+        return true
+    }
+}
