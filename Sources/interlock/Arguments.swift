@@ -1,0 +1,97 @@
+// The words after `interlock`. Settings are in the environment; arguments choose a role and little else.
+
+/// What the command line asks for.
+struct Arguments: Equatable, Sendable {
+    enum Request: Equatable, Sendable {
+        /// Run this role; nil: what INTERLOCK_ROLE says.
+        case role(Role?)
+        case help
+    }
+
+    /// Wrong words: one line; the caller prints it and exits 2.
+    struct UsageError: Error, Equatable, CustomStringConvertible {
+        let description: String
+    }
+
+    var request = Request.role(nil)
+    /// `demo-backend --listen`; nil: INTERLOCK_DEMO_LISTEN.
+    var demoListen: [ListenAddress]?
+    /// `demo-backend --name`; nil: INTERLOCK_DEMO_NAME.
+    var demoName: String?
+    /// `check FILE`: the services file to check; nil: what the settings say.
+    var checkedFile: String?
+
+    /// Roles of later builds: known, but not to be had.
+    static let laterRoles = [
+        "controller", "proxy", "extension", "render", "explain", "feed-init", "rollback", "resume",
+    ]
+
+    init(request: Request = .role(nil)) { self.request = request }
+
+    /// `words` without the program's own name.
+    init(parsing words: [String]) throws(UsageError) {
+        guard let first = words.first else { return }
+        var rest = words.dropFirst()
+        switch first {
+        case "--help", "-h", "help":
+            request = .help
+            return
+        case "--version", "-V":
+            request = .role(.version)
+        case let word where word.hasPrefix("-"):
+            throw UsageError(description: "unknown option \(SettingsLoader.quoted(word)); interlock --help lists all")
+        case let word:
+            guard let role = Role(rawValue: word) else { throw Self.unknownRole(word) }
+            request = .role(role)
+        }
+        if rest.contains("--help") || rest.contains("-h") {
+            request = .help
+            return
+        }
+        if request == .role(.demoBackend) { try parseDemo(&rest) }
+        if request == .role(.check), let file = rest.first, !file.hasPrefix("-") {
+            checkedFile = file
+            rest.removeFirst()
+        }
+        if let extra = rest.first {
+            throw UsageError(description: "unexpected argument \(SettingsLoader.quoted(extra)) after \(first)")
+        }
+    }
+
+    private mutating func parseDemo(_ rest: inout ArraySlice<String>) throws(UsageError) {
+        while let word = rest.first, word.hasPrefix("--") {
+            rest.removeFirst()
+            var option = word
+            var value: String?
+            if let equals = word.firstIndex(of: "=") {
+                option = String(word[..<equals])
+                value = String(word[word.index(after: equals)...])
+            }
+            guard ["--listen", "--name"].contains(option) else {
+                throw UsageError(
+                    description:
+                        "unknown option \(SettingsLoader.quoted(option)); demo-backend takes --listen and --name")
+            }
+            guard let value = value ?? rest.popFirst() else { throw UsageError(description: "\(option) needs a value") }
+            do throws(BadValue) {
+                switch option {
+                case "--listen": demoListen = try SettingValue.listenList(value)
+                default: demoName = try SettingValue.word(value, of: "one word")
+                }
+            } catch {
+                throw UsageError(
+                    description: "\(option) \(SettingsLoader.quoted(value)): must be \(error.expectation)")
+            }
+        }
+    }
+
+    private static func unknownRole(_ word: String) -> UsageError {
+        if laterRoles.contains(word) {
+            return UsageError(description: "\(word): is not available in this build yet")
+        }
+        let names = Role.allCases.map(\.rawValue)
+        let nearest = SettingsNearest.name(to: word, among: names)
+        let hint = nearest.map { "did you mean \($0)?" } ?? "there are \(SettingDefinition.list(names))"
+        return UsageError(description: "unknown role \(SettingsLoader.quoted(word)); \(hint)")
+    }
+}

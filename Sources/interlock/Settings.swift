@@ -1,0 +1,118 @@
+// What the operator decided, as plain typed values. Filled from the environment by SettingsLoader out of the one table
+// in SettingsTable; never read from the environment anywhere else, and never changed after the start.
+
+import Model
+import Telemetry
+
+struct Settings: Sendable {
+    // General.
+    /// The role the environment asks for; a role among the arguments goes first.
+    var role = Role.allInOne
+    /// nil: one for each processor.
+    var workerCount: Int?
+    var logLevel = LogLevel.info
+
+    // Listeners.
+    var httpListen: [ListenAddress] = []
+    var adminListen: [ListenAddress] = []
+    var sharesListeners = false
+    /// Connections from these blocks must begin with a PROXY protocol header; no others may.
+    var proxyProtocolPeers: [AddressBlock] = []
+    var prefaceTimeoutMs = 0
+
+    // Where services come from.
+    var docker = DockerSource.automatic
+    var dockerEnvironment = DockerEnvironment()
+    var servicesFile: String?
+    var serviceCluster = ""
+    /// nil: found from the own container; empty: the proxy sits on the host's network.
+    var networks: [String]?
+    /// With its trailing dot.
+    var labelPrefix = ""
+    var hostOwnership = HostOwnership.shared
+    var pollIntervalMs = 0
+    var pollIntervalBusyMs = 0
+
+    // Headers and trust.
+    var trustedProxies: [AddressBlock] = []
+    var addsForwarded = false
+    /// nil: no Via field is written.
+    var viaName: String?
+    var showsRequestID = false
+    var showsInfoHeaders = false
+    var dropsUnderscoreNames = false
+
+    // Timeouts, milliseconds.
+    var headerTimeoutMs = 0
+    var keepAliveTimeoutMs = 0
+    var connectTimeoutMs = 0
+    var responseTimeoutMs = 0
+    /// 0: off.
+    var idleTimeoutMs = 0
+    var tunnelTimeoutMs = 0
+    var upstreamIdleTimeoutMs = 0
+    var drainTimeoutMs = 0
+    var drainDelayMs = 0
+
+    // Limits.
+    var requestLineSize = 0
+    var headSize = 0
+    var fieldCount = 0
+    /// Bytes; 0: no limit.
+    var maxBodySize: UInt64 = 0
+    /// nil: derived from the limit of open files.
+    var maxConnections: Int?
+    /// 0: no limit.
+    var maxConnectionsPerClient = 0
+    /// 0: no limit.
+    var maxRequestsPerConnection = 0
+    /// Per worker and task.
+    var upstreamIdleConnections = 0
+    var retryCount = 0
+    var retryBufferSize = 0
+
+    // Logs and admin.
+    var accessLog = AccessLogFormat.off
+    /// nil: standard output.
+    var accessLogPath: String?
+    var adminToken: String?
+    var adminIsOpen = false
+
+    // Demo backend.
+    var demoListen: [ListenAddress] = []
+    var demoName: String?
+
+    /// Worth telling at the start: accepted, but without effect in this build.
+    var warnings: [String] = []
+}
+
+/// What a process of this binary does. The raw value is the first argument, and the value of INTERLOCK_ROLE.
+enum Role: String, Sendable, CaseIterable {
+    /// Watches services and proxies to them in one process.
+    case allInOne = "interlock"
+    case demoBackend = "demo-backend"
+    case check
+    case healthcheck
+    case version
+}
+
+/// INTERLOCK_DOCKER.
+enum DockerSource: Sendable, Equatable {
+    /// DOCKER_HOST, or the usual socket if it is there.
+    case automatic
+    case off
+    /// `unix:///path` or `tcp://host:port`.
+    case address(String)
+}
+
+/// The variables of Docker's own client.
+struct DockerEnvironment: Sendable, Equatable {
+    /// DOCKER_HOST; nil if unset.
+    var host: String?
+    /// DOCKER_TLS_VERIFY: any value but the empty one turns it on, as in Docker's client.
+    var verifiesTLS = false
+    /// DOCKER_CERT_PATH: a directory with ca.pem, cert.pem and key.pem.
+    var certificatePath: String?
+}
+
+enum HostOwnership: String, Sendable, CaseIterable { case shared, stack }
