@@ -40,6 +40,9 @@ def interlock(request, tmp_path):
         each.close()
         if getattr(request.node, "report_call", None) and request.node.report_call.failed:
             print(f"--- log of interlock {each.process.pid} (exit {each.process.returncode})\n{each.log[-20000:]}")
+    reports = [each.final_log for each in running if "WARNING: ThreadSanitizer" in each.final_log
+               or "ERROR: AddressSanitizer" in each.final_log]
+    assert not reports, f"the sanitizer reports:\n{reports[0][-12000:]}"
     assert not crashed, f"interlock died of signal {-crashed[0].process.returncode}:\n{crashed[0].final_log[-8000:]}"
 
 

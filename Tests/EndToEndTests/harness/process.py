@@ -211,11 +211,9 @@ class Interlock:
                        if not key.startswith(("INTERLOCK_", "DOCKER_"))}
         settings = {
             "INTERLOCK_HTTP_LISTEN": f"{self._bracketed(self.listen_host)}:{self.port}",
-            "INTERLOCK_HTTPS_LISTEN": "off",
             "INTERLOCK_ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
             "INTERLOCK_DOCKER": "off",
             "INTERLOCK_WORKERS": str(self.workers),
-            "INTERLOCK_STATE_DIR": str(self.directory),
         }
         if self.has_services:
             settings["INTERLOCK_SERVICES_FILE"] = str(self.services_path)

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Runs every part of the proof, one after the other, and ends with one line: `N passed, N failed`.
+
+    scripts/test.py [--long] [PART ...]        parts: see PARTS; none named means all
+
+A part that runs no test, ends without a report or exceeds its budget counts as failed. Each part's whole output is in
+.build/test-logs/PART.log; what failed is shown again at the end.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LOGS = ROOT / ".build" / "test-logs"
+PYTEST = [str(ROOT / ".venv/bin/pytest"), "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
+DEBUG_FLAGS = ["-Xswiftc", "-warnings-as-errors", "--explicit-target-dependency-import-check", "error"]
+RELEASE_BINARY = str(ROOT / ".build/release/interlock")
+ASAN = ["--scratch-path", ".build-asan", "--sanitize", "address"]
+# Uninstrumented parts of the toolchain contend on Mutex; see scripts/sanitizers. At -Onone TSan reports even more.
+TSAN = ["--scratch-path", ".build-tsan", "-c", "release", "-Xswiftc", "-enable-testing", "--sanitize", "thread"]
+FUTEX = str(ROOT / ".build-tsan/futex.so")
+
+
+@dataclasses.dataclass
+class Step:
+    """One command. `report`: "swift" or "pytest" reads its counts from an XML file; None counts the command as one."""
+
+    command: list
+    report: str = None
+    environment: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Part:
+    """Steps of one part, in order; the first that breaks without a report ends it. `minutes` is its budget."""
+
+    name: str
+    what: str
+    minutes: float
+    steps: object
+
+
+def swift_test(*flags, environment=None):
+    return Step(["swift", "test", *flags], report="swift", environment=environment or {})
+
+
+def pytest(*arguments, binary=RELEASE_BINARY, environment=None):
+    return Step([*PYTEST, *arguments], report="pytest",
+                environment={"INTERLOCK_BINARY": binary, **(environment or {})})
+
+
+def parts(is_long):
+    marks = [] if is_long else ["-m", "not long"]
+    quick = ["-m", "not long and not load"]
+    suppressed = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
+    watched = {"LD_PRELOAD": FUTEX, "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1"}
+    return [
+        Part("lint", "format and syntax", 3, [Step(["scripts/lint.sh"])]),
+        Part("build", "debug build with tests, warnings are errors; release binary", 20, [
+            Step(["swift", "build", "--build-tests", *DEBUG_FLAGS]),
+            Step(["scripts/build.sh"]),
+        ]),
+        Part("unit", "Swift tests", 5, [swift_test("--skip-build", *DEBUG_FLAGS)]),
+        Part("e2e", "the real binary on loopback", 10, [pytest("Tests/EndToEndTests", *marks)]),
+        Part("image", "image and compose file on a real engine", 5, [
+            Step(["scripts/rootfs.sh"]),
+            pytest("Tests/SwarmTests/test_image.py", "Tests/SwarmTests/test_compose.py", *marks),
+        ]),
+        Part("swarm", "a real Swarm of two nodes", 10, [
+            Step(["scripts/rootfs.sh"]),
+            pytest("Tests/SwarmTests", "--ignore=Tests/SwarmTests/test_image.py",
+                   "--ignore=Tests/SwarmTests/test_compose.py", *marks),
+        ]),
+        Part("asan", "Swift and end-to-end tests under AddressSanitizer", 12, [
+            Step(["swift", "build", "--build-tests", *ASAN]),
+            swift_test("--skip-build", *ASAN, environment=suppressed),
+            pytest("Tests/EndToEndTests", *quick, binary=str(ROOT / ".build-asan/debug/interlock"),
+                   environment=suppressed),
+        ]),
+        Part("tsan", "Swift and end-to-end tests under ThreadSanitizer", 12, [
+            Step(["swift", "build", "--build-tests", *TSAN]),
+            Step(["gcc", "-shared", "-fPIC", "-O1", "-o", FUTEX, "scripts/sanitizers/futex.c", "-ldl"]),
+            swift_test("--skip-build", *TSAN, environment=watched),
+            pytest("Tests/EndToEndTests", *quick, binary=str(ROOT / ".build-tsan/release/interlock"),
+                   environment=watched),
+        ]),
+    ]
+
+
+class Runner:
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.lines, self.failures = [], []
+
+    def run(self, part):
+        print(f"\n=== {part.name}: {part.what} (budget {part.minutes:g} min)", flush=True)
+        log_path = LOGS / f"{part.name}.log"
+        started = time.monotonic()
+        deadline = started + part.minutes * 60
+        passed, failed = 0, []
+        with open(log_path, "w", encoding="utf-8") as log:
+            for index, step in enumerate(part.steps):
+                report = LOGS / f"{part.name}.{index}.xml"
+                for old in LOGS.glob(f"{part.name}.{index}*.xml"):
+                    old.unlink()
+                status = self._execute(step, report, log, deadline)
+                more_passed, more_failed = count(step, report, status)
+                passed += more_passed
+                failed += more_failed
+                if step.report is None and status != 0:
+                    break
+        took = time.monotonic() - started
+        self.passed += passed
+        self.failed += len(failed)
+        self.failures += [f"{part.name}: {name}" for name in failed]
+        line = f"{part.name:6} {passed:5} passed {len(failed):4} failed {took:6.0f} s of {part.minutes * 60:.0f}"
+        self.lines.append(line)
+        print(f"--- {line}" + (f"; see {log_path.relative_to(ROOT)}" if failed else ""), flush=True)
+
+    @staticmethod
+    def _execute(step, report, log, deadline):
+        """The exit status; None if the budget ended it."""
+        command = list(step.command)
+        if step.report == "swift":
+            command += ["--xunit-output", str(report), "--parallel"]
+        elif step.report == "pytest":
+            command += [f"--junitxml={report}"]
+        print("$ " + " ".join(command).replace(f"{ROOT}/", ""), flush=True)
+        environment = {**os.environ, **step.environment}
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+        watch = threading.Timer(max(1, deadline - time.monotonic()), os.killpg, [process.pid, signal.SIGKILL])
+        watch.start()
+        try:
+            for line in process.stdout:
+                log.write(line)
+                if is_worth_showing(line):
+                    sys.stdout.write(line)
+                    sys.stdout.flush()
+            status = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            watch.cancel()
+        if status == -signal.SIGKILL and time.monotonic() >= deadline - 1:
+            print("the budget is used up: ended", flush=True)
+            log.write("the budget is used up: ended\n")
+            return None
+        return status
+
+
+def is_worth_showing(line):
+    """Progress of a build, and single tests that passed, stay in the log."""
+    text = line.lstrip()
+    noise = ("[", "◇", "✔ Test ", "✔ Suite", "↳", "Building for", "Write ", "Compiling", "Test Suite", "\t Executed")
+    return bool(text.strip()) and not (text.startswith(noise) and " run with " not in text and "error:" not in text)
+
+
+def count(step, report, status):
+    """(passed, names of what failed) of one step."""
+    name = " ".join(pathlib.Path(each).name for each in step.command[:2])
+    if step.report is None:
+        return (1, []) if status == 0 else (0, [f"{name}: {'over budget' if status is None else f'exit {status}'}"])
+    passed, failed, total = 0, [], 0
+    # swift test writes XCTest's report beside Swift Testing's; the first is empty here.
+    for path in sorted(LOGS.glob(f"{report.stem}*.xml")):
+        try:
+            tree = ElementTree.parse(path)
+        except ElementTree.ParseError as error:
+            failed.append(f"{path.name}: {error}")
+            continue
+        for case in tree.iter("testcase"):
+            if case.find("skipped") is not None:
+                continue
+            total += 1
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed.append(f"{case.get('classname')}.{case.get('name')}")
+            else:
+                passed += 1
+    if total == 0:
+        failed.append(f"{name}: no test ran")
+    if status != 0 and not failed:
+        failed.append(f"{name}: {'over budget' if status is None else f'exit {status}'}, though no test failed")
+    return passed, failed
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--long", action="store_true", help="also tests that take minutes")
+    arguments.add_argument("parts", nargs="*")
+    options = arguments.parse_args()
+    known = parts(options.long)
+    names = [part.name for part in known]
+    for name in options.parts:
+        if name not in names:
+            arguments.error(f"unknown part {name!r}; there are {', '.join(names)}")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    runner = Runner()
+    for part in known:
+        if not options.parts or part.name in options.parts:
+            runner.run(part)
+    print(f"\n=== {time.monotonic() - started:.0f} s")
+    print("\n".join(runner.lines))
+    for failure in runner.failures:
+        print(f"FAILED {failure}")
+    print(f"{runner.passed} passed, {runner.failed} failed")
+    return 1 if runner.failed or not runner.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
