@@ -49,8 +49,8 @@ public struct AccessRecord {
 }
 
 public enum AccessLog {
-    /// The longest line, even if every byte of it had to be escaped.
-    public static let maximumLineSize = 16_384
+    /// The longest line, even if every byte of its nine texts had to be escaped to six: 6 * (1024 + 8 * 255), and keys.
+    public static let maximumLineSize = 20_480
 
     /// Writes one line with its line feed into `buffer` (at least `maximumLineSize` bytes); returns its length.
     public static func write(

@@ -88,9 +88,10 @@ public final class Log: Sendable {
         guard level <= self.level else { return }
         let nowNs = clock()
         let body = Self.encode(fields)
+        let key = "\(level.name) \(message)"
         let verdict = repeats.withLock { repeats -> (isWritten: Bool, heldBack: Int) in
-            if repeats.count >= Self.rememberedMessages, repeats[message] == nil { repeats.removeAll() }
-            var entry = repeats[message] ?? Repeat(windowStartNs: nowNs)
+            if repeats.count >= Self.rememberedMessages, repeats[key] == nil { repeats.removeAll() }
+            var entry = repeats[key] ?? Repeat(windowStartNs: nowNs)
             var heldBack = 0
             if nowNs &- entry.windowStartNs >= Self.windowNs {
                 heldBack = entry.heldBack
@@ -104,7 +105,7 @@ public final class Log: Sendable {
             } else {
                 entry.heldBack += 1
             }
-            repeats[message] = entry
+            repeats[key] = entry
             return (isWritten, heldBack)
         }
         guard verdict.isWritten else { return }

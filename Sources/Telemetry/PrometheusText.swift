@@ -18,13 +18,16 @@ public struct PrometheusText {
         header = "# HELP \(name) \(help)\n# TYPE \(name) \(kind.rawValue)\n"
     }
 
-    public mutating func sample(_ labels: KeyValuePairs<String, String> = [:], _ value: UInt64) {
+    public mutating func sample(_ labels: KeyValuePairs<String, String>, _ value: UInt64) {
         line(suffix: "", labels, String(value))
     }
 
-    public mutating func sample(_ labels: KeyValuePairs<String, String> = [:], _ value: Double) {
+    public mutating func sample(_ labels: KeyValuePairs<String, String>, _ value: Double) {
         line(suffix: "", labels, Self.number(value))
     }
+
+    public mutating func sample(_ value: UInt64) { sample([:], value) }
+    public mutating func sample(_ value: Double) { sample([:], value) }
 
     /// All samples of one histogram with the buckets of `DurationBuckets`; `buckets` are not cumulative.
     public mutating func histogram(_ label: String, _ labelValue: String, buckets: [UInt64], sumUs: UInt64) {

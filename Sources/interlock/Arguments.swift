@@ -15,7 +15,7 @@ struct Arguments: Equatable, Sendable {
 
     var request = Request.role(nil)
     /// `demo-backend --listen`; nil: INTERLOCK_DEMO_LISTEN.
-    var demoListen: [ListenAddress]?
+    var demoListen: [ListenSetting]?
     /// `demo-backend --name`; nil: INTERLOCK_DEMO_NAME.
     var demoName: String?
     /// `check FILE`: the services file to check; nil: what the settings say.

@@ -13,8 +13,8 @@ struct Settings: Sendable {
     var logLevel = LogLevel.info
 
     // Listeners.
-    var httpListen: [ListenAddress] = []
-    var adminListen: [ListenAddress] = []
+    var httpListen: [ListenSetting] = []
+    var adminListen: [ListenSetting] = []
     var sharesListeners = false
     /// Connections from these blocks must begin with a PROXY protocol header; no others may.
     var proxyProtocolPeers: [AddressBlock] = []
@@ -79,7 +79,7 @@ struct Settings: Sendable {
     var adminIsOpen = false
 
     // Demo backend.
-    var demoListen: [ListenAddress] = []
+    var demoListen: [ListenSetting] = []
     var demoName: String?
 
     /// Worth telling at the start: accepted, but without effect in this build.

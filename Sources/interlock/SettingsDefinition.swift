@@ -128,7 +128,7 @@ extension SettingDefinition {
     }
 
     static func listen(
-        _ name: String, _ section: Section, _ field: Field<[ListenAddress]>, default text: String,
+        _ name: String, _ section: Section, _ field: Field<[ListenSetting]>, default text: String,
         _ documentation: String
     ) -> SettingDefinition {
         SettingDefinition(name, section, form: "`[host]:port` list or `off`", default: text, documentation) {

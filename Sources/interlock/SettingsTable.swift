@@ -238,7 +238,7 @@ enum SettingsTable {
             "After that many requests a client's connection is closed in the orderly way; 0 is no limit."
         ),
         .integer(
-            "INTERLOCK_UPSTREAM_IDLE_CONNECTIONS", .limits, \.upstreamIdleConnections, default: "128", in: 0...65_536,
+            "INTERLOCK_UPSTREAM_IDLE_CONNECTIONS", .limits, \.upstreamIdleConnections, default: "256", in: 0...65_536,
             "Idle connections kept for reuse, for each worker and task."
         ),
         .integer(
@@ -246,7 +246,7 @@ enum SettingsTable {
             "Attempts beyond the first, each on another task where there is one; label `retries`."
         ),
         .size(
-            "INTERLOCK_RETRY_BUFFER_SIZE", .limits, \.retryBufferSize, default: "32k", in: 0...1_048_576,
+            "INTERLOCK_RETRY_BUFFER_SIZE", .limits, \.retryBufferSize, default: "16k", in: 0...1_048_576,
             "How much of a request's body is kept for another attempt; a request that sent more is not tried again."
         ),
     ]

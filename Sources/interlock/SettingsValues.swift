@@ -12,7 +12,7 @@ struct BadValue: Error, Equatable {
 }
 
 /// A `[host]:port` to listen on; "" as host is every address of the machine.
-struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
+struct ListenSetting: Sendable, Equatable, CustomStringConvertible {
     /// An IPv4 literal, an IPv6 literal without brackets, a name, or "".
     var host: String
     var port: UInt16
@@ -100,9 +100,9 @@ enum SettingValue {
     }
 
     /// `[host]:port`, several with commas, or `off`.
-    static func listenList(_ text: String) throws(BadValue) -> [ListenAddress] {
+    static func listenList(_ text: String) throws(BadValue) -> [ListenSetting] {
         if text.lowercased() == "off" { return [] }
-        var list: [ListenAddress] = []
+        var list: [ListenSetting] = []
         for item in items(text) {
             guard let address = listenAddress(item) else {
                 throw BadValue("off, or addresses such as :80, 127.0.0.1:80 or [::1]:80, separated by commas")
@@ -114,7 +114,7 @@ enum SettingValue {
         return list
     }
 
-    private static func listenAddress(_ text: String) -> ListenAddress? {
+    private static func listenAddress(_ text: String) -> ListenSetting? {
         guard let colon = text.lastIndex(of: ":"),
             let port = digits(String(text[text.index(after: colon)...])).flatMap({ UInt16($0) })
         else { return nil }
@@ -126,7 +126,7 @@ enum SettingValue {
             return nil
         }
         if host == "*" { host = "" }
-        return ListenAddress(host: host, port: port)
+        return ListenSetting(host: host, port: port)
     }
 
     private static func isHostByte(_ byte: UInt8) -> Bool {
