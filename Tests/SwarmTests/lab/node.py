@@ -1,4 +1,4 @@
-"""One node: namespaces of its own with a dockerd in them. The holder process is pid 1 in there; when it ends, all ends."""
+"""One node: namespaces of its own with a dockerd in them. Its holder process is pid 1 in there; all ends with it."""
 
 import ctypes
 import http.client

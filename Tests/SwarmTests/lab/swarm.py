@@ -12,10 +12,10 @@ from .node import Node
 
 
 class Swarm:
-    """Context manager. `nodes[0]` is `manager`; `worker` is the second node."""
+    """Context manager. `manager` is the first node, `worker` the second. `joined=False`: engines without a Swarm."""
 
-    def __init__(self, count=2):
-        self.count = count
+    def __init__(self, count=2, joined=True):
+        self.count, self.joined = count, joined
         self.directory = LAB_DIRECTORY / f"{LAB_PREFIX}{os.getpid()}"
         self.nodes, self.network = [], None
 
@@ -30,6 +30,8 @@ class Swarm:
                 node = Node(f"n{index + 1}", f"{self.network.subnet}.{11 + index}", self.network, self.directory)
                 self.nodes.append(node)
                 node.start()
+            if not self.joined:
+                return self
             self.manager.docker("swarm", "init", "--advertise-addr", self.manager.address)
             token = self.manager.docker("swarm", "join-token", "-q", "worker")
             for node in self.nodes[1:]:

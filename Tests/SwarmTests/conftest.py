@@ -1,0 +1,117 @@
+"""Fixtures: a Swarm of two nodes with the image on both, the proxy as the stack file deploys it, and services."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from names import IMAGE, NETWORK
+from harness import Interlock, wait_until
+from lab import Swarm
+from lab.proxied import Proxied
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0:
+        raise pytest.UsageError("the Swarm tests need root (namespaces, dockerd)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def rootfs():
+    """docker/rootfs with the binary under test."""
+    tree = ROOT / "docker" / "rootfs"
+    if not (tree / "interlock").exists():
+        subprocess.run([str(ROOT / "scripts" / "rootfs.sh")], check=True)
+    return tree
+
+
+def build_image(node):
+    node.docker("build", "--quiet", "--tag", IMAGE, ROOT / "docker", timeout=180)
+
+
+@pytest.fixture(scope="module")
+def engine(rootfs):
+    """One Docker engine that is in no Swarm, with the image."""
+    with Swarm(1, joined=False) as lab:
+        build_image(lab.manager)
+        yield lab.manager
+
+
+@pytest.fixture(scope="session")
+def swarm(rootfs):
+    """Two nodes, the image on both, an overlay network."""
+    with Swarm(2) as lab:
+        build_image(lab.manager)
+        lab.manager.send_image(IMAGE, lab.worker)
+        lab.manager.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def stack(swarm):
+    """docker/stack-single.yaml, deployed as it is; only the image's name and the open admin page are given."""
+    settings = {"INTERLOCK_IMAGE": IMAGE, "INTERLOCK_ADMIN_OPEN": "true", "INTERLOCK_ACCESS_LOG": "off"}
+    swarm.manager.docker(
+        "stack", "deploy", "--resolve-image", "never", "-c", ROOT / "docker" / "stack-single.yaml", "lb",
+        environment=settings)
+    swarm.wait_for_tasks("lb_interlock", 1, timeout=60)
+    proxied = Proxied(swarm.manager.address)
+    wait_until(proxied.is_ready, 20, message="the proxy of the stack is ready")
+    return proxied
+
+
+@pytest.fixture
+def proxy(stack, swarm, request):
+    """The stack's proxy; its log is shown when the test fails."""
+    yield stack
+    report = getattr(request.node, "report_call", None)
+    if report and report.failed:
+        print("--- log of the proxy\n" + swarm.task_logs("lb_interlock")[-12000:])
+
+
+@pytest.fixture
+def services(swarm):
+    """services(name, hosts=..., port=8080, replicas=1, ...) makes a demo service that the test's end removes."""
+    made = []
+
+    def make(name, hosts=None, port=8080, replicas=1, network=NETWORK, labels=None, options=(), **rest):
+        known = {} if hosts is None else {"com.docker.lb.hosts": hosts, "com.docker.lb.port": port}
+        known.update(labels or {})
+        made.append(name)
+        return swarm.create_service(
+            name, IMAGE, "demo-backend", labels=known, network=network, replicas=replicas,
+            options=["--no-healthcheck", *options], **rest)
+
+    make.made = made
+    yield make
+    swarm.remove_services(*made)
+
+
+@pytest.fixture
+def outside(swarm, tmp_path, request):
+    """outside(environment) runs the binary on the host, against the manager's socket."""
+    running = []
+
+    def make(**environment):
+        settings = {"INTERLOCK_DOCKER": f"unix://{swarm.manager.socket_path}", "INTERLOCK_NETWORK": "host",
+                    "INTERLOCK_ADMIN_OPEN": "true", **environment}
+        binary = os.environ.get("INTERLOCK_BINARY", str(ROOT / ".build/release/interlock"))
+        running.append(Interlock(None, environment=settings, directory=tmp_path, binary=binary))
+        return running[-1]
+
+    yield make
+    for each in running:
+        each.close()
+        report = getattr(request.node, "report_call", None)
+        if report and report.failed:
+            print(f"--- log of the proxy outside\n{each.log[-12000:]}")

@@ -1,0 +1,4 @@
+"""Names that fixtures and tests share."""
+
+IMAGE = "localhost:1/interlock:test"
+NETWORK = "web"
