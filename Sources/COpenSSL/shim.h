@@ -2,6 +2,23 @@
 #ifndef INTERLOCK_OPENSSL_SHIM_H
 #define INTERLOCK_OPENSSL_SHIM_H
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+static inline int il_ssl_ctx_set_min_tls12(SSL_CTX *context) {
+    return (int)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+}
+static inline void il_ssl_ctx_set_modes(SSL_CTX *context) {
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_read_ahead(context, 1);
+}
+static inline int il_ssl_set_server_name(SSL *ssl, const char *name) {
+    return (int)SSL_set_tlsext_host_name(ssl, name);
+}
+/// Makes an empty memory BIO say "try again" instead of "end".
+static inline void il_bio_wait_when_empty(BIO *bio) { BIO_set_mem_eof_return(bio, -1); }
+static inline size_t il_bio_pending(BIO *bio) { return BIO_ctrl_pending(bio); }
 #endif

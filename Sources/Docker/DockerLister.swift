@@ -1,0 +1,308 @@
+// Lists what an engine knows, call by call, and keeps the last good list of each kind. Used by the watcher's thread
+// alone. It decides nothing about time; what it refuses to believe is an error, and then everything stays as it was.
+
+import Discovery
+import Kernel
+import Model
+
+/// Why a list was not taken.
+enum ListFailure: Error, Hashable, Sendable {
+    case call(DockerError)
+    /// The engine answers from an older state.
+    case stale(String)
+    /// The engine cannot say, or lost, what it belongs to.
+    case unsettled(String)
+
+    var description: String {
+        switch self {
+        case .call(let error): error.description
+        case .stale(let text), .unsettled(let text): text
+        }
+    }
+}
+
+struct DockerLister {
+    private let client: DockerClient
+    private let servicesLabel: String
+    private let ownCandidates: [String]
+    private let note: @Sendable (DockerNote) -> Void
+
+    private(set) var info = EngineInfo()
+    private(set) var world = World()
+    private(set) var versions = VersionGuard()
+    private var infoAtNs: UInt64?
+    private var unsettledSinceNs: UInt64?
+    private var wasManager = false
+    // Lists that a proxy in front of the engine forbids, and so are taken as empty.
+    private var forbidden: Set<String> = []
+    private var permitted: Set<String> = []
+
+    /// The last good lists.
+    struct World: Hashable, Sendable {
+        var services: [SwarmService] = []
+        var tasks: [ListedTask] = []
+        var nodes: [SwarmNode] = []
+        var networks: [Network] = []
+        var containers: [Container] = []
+        var configs: [ServicesConfig] = []
+        var problems: [String: [Diagnostic]] = [:]
+        var listedAtNs: UInt64 = 0
+
+        /// Whether anything but the time differs.
+        func differs(from other: World) -> Bool {
+            var other = other
+            other.listedAtNs = listedAtNs
+            return self != other
+        }
+    }
+
+    private static let infoIntervalNs: UInt64 = 30_000_000_000
+    private static let unsettledPatienceNs: UInt64 = 10_000_000_000
+
+    init(
+        client: DockerClient, labelPrefix: String, ownCandidates: [String],
+        note: @escaping @Sendable (DockerNote) -> Void
+    ) {
+        self.client = client
+        self.servicesLabel = labelPrefix + "services"
+        self.ownCandidates = ownCandidates
+        self.note = note
+    }
+
+    var apiVersion: String { client.version?.description ?? "" }
+    var isManager: Bool { info.isManager }
+
+    /// The engine must say again what it belongs to.
+    mutating func forgetInfo() { infoAtNs = nil }
+
+    // MARK: Lists
+
+    /// Lists everything.
+    mutating func listAll(nowNs: UInt64) throws(ListFailure) {
+        var next = World()
+        next.listedAtNs = Clock.realtimeNs()
+        try refreshInfo(nowNs)
+        var seen: [String: UInt64] = [:]
+        if info.isManager {
+            try listSwarm(into: &next, versions: &seen)
+        }
+        next.networks = try list(.networks, "networks", &next, isRequired: false) { (reader) throws(JSONError) in
+            try reader.network()
+        }
+        next.containers = try list(.containers, "containers", &next, isRequired: !info.isManager) {
+            (reader) throws(JSONError) in try reader.container()
+        }
+        if info.isManager { try judge(seen, isWhole: true, nowNs) }
+        world = next
+    }
+
+    private mutating func listSwarm(
+        into next: inout World, versions: inout [String: UInt64]
+    ) throws(ListFailure) {
+        next.services = try list(.services, "services", &next, isRequired: true) { (reader) throws(JSONError) in
+            try reader.swarmService()
+        }
+        next.tasks = try listTasks(&next)
+        let nodes = try list(.nodes, "nodes", &next, isRequired: false) { (reader) throws(JSONError) in
+            try reader.swarmNode()
+        }
+        next.nodes = nodes.map(\.node)
+        let label = servicesLabel
+        next.configs = try list(.configs, "configs", &next, isRequired: false) { (reader) throws(JSONError) in
+            try reader.servicesConfig(label: label)
+        }
+        for service in next.services { versions[service.id] = service.version }
+        for listed in next.tasks { versions[listed.task.id] = listed.task.version }
+        for node in nodes { versions[node.node.id] = node.version }
+        for config in next.configs { versions["config:" + config.name] = config.version }
+    }
+
+    /// Lists tasks alone; the rest stays as it is.
+    mutating func listTasksOnly(nowNs: UInt64) throws(ListFailure) {
+        var next = world
+        next.listedAtNs = Clock.realtimeNs()
+        next.tasks = try listTasks(&next)
+        var seen: [String: UInt64] = [:]
+        for listed in next.tasks { seen[listed.task.id] = listed.task.version }
+        try judge(seen, isWhole: false, nowNs)
+        world = next
+    }
+
+    /// Whether a task names a service that was not there at the last full list.
+    var hasUnknownServices: Bool {
+        let known = Set(world.services.map(\.id))
+        return world.tasks.contains { !$0.task.serviceID.isEmpty && !known.contains($0.task.serviceID) }
+    }
+
+    /// The wanted tasks, and those that were wanted before and are stopping now. The engine keeps five stopped tasks
+    /// for each running one, so it is not asked for all: who left the list is asked for by id.
+    private mutating func listTasks(_ next: inout World) throws(ListFailure) -> [ListedTask] {
+        var tasks = try list(.tasks, "tasks", &next, isRequired: true) { (reader) throws(JSONError) in
+            try reader.swarmTask()
+        }
+        let listed = Set(tasks.map(\.task.id))
+        let gone = world.tasks.lazy.map(\.task).filter { !$0.state.isTerminal && !listed.contains($0.id) }.map(\.id)
+        var rest = gone.sorted()[...]
+        while !rest.isEmpty {
+            let ids = Array(rest.prefix(400))
+            rest = rest.dropFirst(ids.count)
+            let found = try list(.tasksByID(ids), "stopping tasks", &next, isRequired: true) {
+                (reader) throws(JSONError) in try reader.swarmTask()
+            }
+            tasks += found.filter { !$0.task.state.isTerminal && !listed.contains($0.task.id) }
+        }
+        return tasks
+    }
+
+    /// One list call. Elements that make no sense are left out and told.
+    private mutating func list<Element: Sendable>(
+        _ call: DockerCall, _ things: String, _ next: inout World, isRequired: Bool,
+        _ element: (inout JSONReader) throws(JSONError) -> Element?
+    ) throws(ListFailure) -> [Element] {
+        do throws(DockerError) {
+            let body = try client.get(call)
+            permitted.insert(call.path)
+            let list: DockerList<Element>
+            do throws(JSONError) {
+                list = try DockerList(body, of: things, element)
+            } catch {
+                throw DockerError(
+                    kind: .badAnswer, call: call.name,
+                    message:
+                        "the answer is no valid JSON: \(error.message) at byte \(error.offset) of \(body.count)")
+            }
+            next.problems[things] = list.problems.isEmpty ? nil : list.problems
+            return list.elements
+        } catch {
+            if case .status(503) = error.kind { forgetInfo() }
+            guard !isRequired, case .status(403) = error.kind, !permitted.contains(call.path) else {
+                throw .call(error)
+            }
+            if forbidden.insert(call.path).inserted {
+                note(DockerNote(.warning, "the engine's API forbids a list, going on without it", error.description))
+            }
+            return []
+        }
+    }
+
+    // MARK: Belief
+
+    private mutating func refreshInfo(_ nowNs: UInt64) throws(ListFailure) {
+        if let infoAtNs, nowNs &- infoAtNs < Self.infoIntervalNs { return }
+        let fresh: EngineInfo
+        do throws(DockerError) {
+            let body = try client.get(.info)
+            var reader = JSONReader(body)
+            do throws(JSONError) { fresh = try reader.engineInfo() } catch {
+                throw DockerError(
+                    kind: .badAnswer, call: DockerCall.info.name,
+                    message: "the answer is no valid JSON: \(error.message) at byte \(error.offset) of \(body.count)")
+            }
+        } catch {
+            throw .call(error)
+        }
+        try settle(fresh, nowNs)
+        infoAtNs = nowNs
+        if fresh.isManager != info.isManager || fresh.swarmState != info.swarmState || info.serverVersion.isEmpty {
+            tell(fresh)
+        }
+        info = fresh
+        wasManager = wasManager || fresh.isManager
+    }
+
+    /// An engine that starts answers before it knows its Swarm again; one that was demoted cannot list any more.
+    /// Neither means that the services are gone. One that left its Swarm has none.
+    private mutating func settle(_ fresh: EngineInfo, _ nowNs: UInt64) throws(ListFailure) {
+        if fresh.isManager || (fresh.swarmState == .active && !wasManager)
+            || (fresh.swarmState == .inactive && !wasManager)
+        {
+            unsettledSinceNs = nil
+            return
+        }
+        let since = unsettledSinceNs ?? nowNs
+        unsettledSinceNs = since
+        let hasWaited = nowNs &- since >= Self.unsettledPatienceNs
+        switch fresh.swarmState {
+        case .active:
+            throw .unsettled("this engine is no manager any more, so its services cannot be listed; keeping all routes")
+        case .inactive:
+            guard hasWaited else {
+                throw .unsettled("this engine says that it left its Swarm; waiting if that stays so")
+            }
+            wasManager = false
+        case .unsettled:
+            guard hasWaited, !wasManager else { throw .unsettled("this engine's Swarm is not up yet") }
+        }
+    }
+
+    private func tell(_ fresh: EngineInfo) {
+        switch (fresh.isManager, fresh.swarmState) {
+        case (true, _): note(DockerNote(.info, "watching a Swarm", "cluster \(fresh.clusterID)"))
+        case (false, .active):
+            note(
+                DockerNote(
+                    .warning,
+                    "this engine is a Swarm worker: only its own containers are seen, and no services; "
+                        + "watch a manager instead"))
+        default: note(DockerNote(.info, "watching a plain engine without Swarm: containers only"))
+        }
+    }
+
+    private mutating func judge(
+        _ seen: [String: UInt64], isWhole: Bool, _ nowNs: UInt64
+    ) throws(ListFailure) {
+        switch versions.judge(clusterID: info.clusterID, versions: seen, isWhole: isWhole, nowNs: nowNs) {
+        case .accepted: break
+        case .acceptedNewCluster(let previous):
+            note(DockerNote(.warning, "another cluster answers than before", "\(previous), now \(info.clusterID)"))
+        case .acceptedAfterWaiting:
+            note(DockerNote(.warning, "taking a list older than what was seen, since it stays so"))
+        case .stale(let id, let seen, let listed):
+            throw .stale("the list is older than what was seen: \(id) is at \(listed) and was at \(seen); dropped")
+        }
+    }
+
+    // MARK: What is handed out
+
+    func observation() -> DockerObservation {
+        var problems = world.problems.sorted { $0.key < $1.key }.flatMap(\.value)
+        var files: [ServicesFile] = []
+        for config in world.configs {
+            do throws(ServicesFileError) {
+                let content = try ServicesFileReader.read(config.content, name: "config \(config.name)")
+                problems += content.problems
+                files.append(
+                    ServicesFile(
+                        name: config.name, origin: .config, createdAtNs: config.createdAtNs,
+                        services: content.services))
+            } catch {
+                problems.append(
+                    Diagnostic(severity: .error, service: config.name, message: error.description))
+            }
+        }
+        let order = SnapshotOrder(
+            clusterID: info.clusterID, version: versions.highest, listedAtNs: world.listedAtNs)
+        return DockerObservation(
+            inventory: Inventory(
+                order: order, services: world.services, tasks: world.tasks.map(\.task), nodes: world.nodes,
+                networks: world.networks, containers: world.containers, files: files),
+            problems: problems, ownNetworks: ownNetworks())
+    }
+
+    /// The networks of the task or container that this process is.
+    private func ownNetworks() -> [String]? {
+        for candidate in ownCandidates {
+            var found: [String]?
+            if let own = world.tasks.first(where: { $0.containerID.hasPrefix(candidate) }) {
+                found = own.task.addresses.map(\.networkID)
+            } else if let own = world.containers.first(where: { $0.id.hasPrefix(candidate) }) {
+                found = own.networks.filter { !$0.addresses.isEmpty }.map(\.id)
+            }
+            guard let found else { continue }
+            let usable = Set(found).filter { id in !world.networks.contains { $0.id == id && $0.isIngress } }
+            let names = Dictionary(world.networks.map { ($0.id, $0.name) }) { first, _ in first }
+            return usable.sorted { (names[$0] ?? "", $0) < (names[$1] ?? "", $1) }
+        }
+        return nil
+    }
+}
