@@ -74,13 +74,51 @@ enum ByteScan {
         (word &- spread(bound)) & ~word & spread(0x80)
     }
 
+    @inline(__always)
+    private static func controls(_ word: UInt64) -> UInt64 {
+        let delete = word ^ spread(0x7F)
+        return (((word &- spread(0x20)) & ~word) | ((delete &- spread(1)) & ~delete)) & spread(0x80)
+    }
+
+    /// Whether all eight bytes are letters, digits or dashes. The bytes must be below 0x80.
+    @inline(__always)
+    private static func arePlain(_ word: UInt64) -> Bool {
+        let letters = word | spread(0x20)
+        let isLetter = (letters &+ spread(0x80 - 0x61)) & ~(letters &+ spread(0x80 - 0x7B))
+        let isDigit = (word &+ spread(0x80 - 0x30)) & ~(word &+ spread(0x80 - 0x3A))
+        let isOther = (word ^ spread(ASCII.dash)) &+ spread(0x7F)
+        return (isLetter | isDigit | ~isOther) & spread(0x80) == spread(0x80)
+    }
+
+    /// Whether `count` bytes, all of them below 0x80, are token characters; `underscores` tells if one is `_`.
+    @inline(__always)
+    static func isToken(_ base: UnsafePointer<UInt8>, _ count: Int, underscores: inout Bool) -> Bool {
+        if count >= 8 {
+            var index = 0
+            while index &+ 8 <= count, arePlain(word(base, index)) { index &+= 8 }
+            if index &+ 8 > count, arePlain(word(base, count &- 8)) { return true }
+        }
+        for index in 0..<count {
+            guard ASCII.isToken(base[index]) else { return false }
+            if base[index] == ASCII.underscore { underscores = true }
+        }
+        return true
+    }
+
     /// The first control character other than a tab: 0x00-0x08, 0x0A-0x1F, 0x7F. Bytes of 0x80 and above pass.
     @inline(__always)
     static func endOfValue(_ base: UnsafePointer<UInt8>, from: Int, limit: Int) -> Int {
         var index = from
         while index &+ 8 <= limit {
-            let eight = word(base, index)
-            let hits = below(eight, 0x20) | zeros(eight ^ spread(0x7F))
+            // Cookies and browser names are long: 32 bytes at once, then the eight that stopped it.
+            while index &+ 32 <= limit {
+                let hits =
+                    controls(word(base, index)) | controls(word(base, index &+ 8))
+                    | controls(word(base, index &+ 16)) | controls(word(base, index &+ 24))
+                if hits != 0 { break }
+                index &+= 32
+            }
+            let hits = controls(word(base, index))
             if hits == 0 {
                 index &+= 8
                 continue
@@ -135,6 +173,36 @@ enum ByteScan {
             index &+= 1
         }
         return limit
+    }
+
+    /// High bits set where a byte equals `byte`, exactly.
+    @inline(__always)
+    private static func equal(_ word: UInt64, _ byte: UInt8) -> UInt64 {
+        let difference = word ^ spread(byte)
+        return ~(((difference & spread(0x7F)) &+ spread(0x7F)) | difference) & spread(0x80)
+    }
+
+    /// Whether a path holds no `%`, no `\`, no `//` and no segment that begins with a dot.
+    @inline(__always)
+    static func isPlainPath(_ base: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+        var index = 0
+        while index &+ 9 <= count {
+            let eight = word(base, index)
+            let after = word(base, index &+ 1)
+            let pairs = equal(eight, ASCII.slash) & (equal(after, ASCII.slash) | equal(after, ASCII.dot))
+            if pairs | equal(eight, 0x25) | equal(eight, ASCII.backslash) != 0 { return false }
+            index &+= 8
+        }
+        while index < count {
+            let byte = base[index]
+            if byte == 0x25 || byte == ASCII.backslash { return false }
+            if byte == ASCII.slash, index &+ 1 < count {
+                let next = base[index &+ 1]
+                if next == ASCII.slash || next == ASCII.dot { return false }
+            }
+            index &+= 1
+        }
+        return true
     }
 
     /// Whether `count` bytes at `base` are the letters of `lower`, in any case. `lower` holds small letters, digits

@@ -58,6 +58,7 @@ public struct Refusal: Equatable, Sendable, BitwiseCopyable {
         case trailersTooLarge
         case ambiguousPath
         case badProxyHeader
+        case badClientHello
 
         /// Stable: dashboards and alerts are built on it.
         public var code: StaticString {
@@ -99,6 +100,7 @@ public struct Refusal: Equatable, Sendable, BitwiseCopyable {
             case .trailersTooLarge: "trailers_too_large"
             case .ambiguousPath: "ambiguous_path"
             case .badProxyHeader: "bad_proxy_header"
+            case .badClientHello: "bad_client_hello"
             }
         }
 

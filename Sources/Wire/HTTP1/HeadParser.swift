@@ -29,9 +29,9 @@ enum HeadParser {
         }
         let nameCount = nameEnd &- position
         var marks = Field.Marks.none
-        var id = FieldName.recognise(base + position, nameCount)
+        let id = FieldName.recognise(base + position, nameCount)
         if id == .other || id == .xForwardedOther || id == .xSSLClient {
-            guard checkName(base + position, nameCount, marks: &marks, id: &id) else { return .refused(.badFieldName) }
+            guard checkName(base + position, nameCount, marks: &marks) else { return .refused(.badFieldName) }
         }
         var valueStart = nameEnd &+ 1
         while valueStart < limit, ASCII.isBlank(base[valueStart]) { valueStart &+= 1 }
@@ -83,14 +83,9 @@ enum HeadParser {
 
     /// Names that were not recognised letter by letter must be tokens. Also finds underscore twins.
     @inline(__always)
-    private static func checkName(
-        _ name: UnsafePointer<UInt8>, _ count: Int, marks: inout Field.Marks, id: inout FieldName
-    ) -> Bool {
+    private static func checkName(_ name: UnsafePointer<UInt8>, _ count: Int, marks: inout Field.Marks) -> Bool {
         var underscores = false
-        for index in 0..<count {
-            guard ASCII.isToken(name[index]) else { return false }
-            if name[index] == ASCII.underscore { underscores = true }
-        }
+        guard ByteScan.isToken(name, count, underscores: &underscores) else { return false }
         if underscores {
             marks.rawValue |= Field.Marks.underscore.rawValue
             if isGuardedTwin(name, count) { marks.rawValue |= Field.Marks.dropped.rawValue }

@@ -106,7 +106,21 @@ struct ConnectionOptions: BitwiseCopyable {
     private static let namedLimit = 32
 
     /// Reads one `Connection` value and marks the fields that it names. False: not a list of tokens, or too many.
+    @inline(__always)
     mutating func read(_ value: Bytes, in message: Bytes, table: inout FieldTable) -> Bool {
+        // What nearly every client says, and nothing else beside it.
+        if ByteScan.matches(value.base, value.count, "keep-alive") {
+            keepAlive = true
+            return true
+        }
+        if ByteScan.matches(value.base, value.count, "close") {
+            close = true
+            return true
+        }
+        return readList(value, in: message, table: &table)
+    }
+
+    private mutating func readList(_ value: Bytes, in message: Bytes, table: inout FieldTable) -> Bool {
         var list = ListReader(value)
         while let option = list.next() {
             guard ListReader.isToken(option) else { return false }

@@ -80,8 +80,9 @@ public struct RequestHead: ~Copyable {
         switch field.id {
         case .host:
             if meaning.seen(.host) { return .duplicateHost }
-            guard let authority = Authority.parse(
-                bytes.base, from: Int(field.value.start), to: Int(field.value.end))
+            guard
+                let authority = Authority.parse(
+                    bytes.base, from: Int(field.value.start), to: Int(field.value.end))
             else { return .badHost }
             meaning.hostField = field.value
             meaning.hostFieldName = authority.host
