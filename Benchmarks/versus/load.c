@@ -164,7 +164,8 @@ int main(int argument_count, char **arguments) {
     port = atoi(arguments[1]);
     connection_count = strtoull(arguments[2], NULL, 10);
     wanted = strtoull(arguments[3], NULL, 10);
-    if (connection_count == 0 || connection_count > CONNECTION_LIMIT) die("load: 1 to %d connections", CONNECTION_LIMIT);
+    if (connection_count == 0 || connection_count > CONNECTION_LIMIT)
+        die("load: 1 to %d connections", CONNECTION_LIMIT);
     prepare(arguments);
     poller = epoll_create1(EPOLL_CLOEXEC);
     connections = calloc(connection_count, sizeof *connections);

@@ -83,8 +83,13 @@ class Running:
         self.name, self.port = name, port
         self.log = open(log, "wb")
         self.process = subprocess.Popen(
-            [*prefix, *command], env={**os.environ, **environment}, stdout=self.log, stderr=self.log,
-            preexec_fn=pinned(core), start_new_session=True)
+            [*prefix, *command],
+            env={**os.environ, **environment},
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=pinned(core),
+            start_new_session=True,
+        )
         deadline = time.monotonic() + 30
         while True:
             if self.process.poll() is not None:
@@ -154,8 +159,14 @@ class Bench:
 
     @contextlib.contextmanager
     def backend(self):
-        running = Running("backend", [str(self.binaries / "backend"), str(self.backend_port)], {}, LOAD_CORE,
-                          self.directory / "backend.log", self.backend_port)
+        running = Running(
+            "backend",
+            [str(self.binaries / "backend"), str(self.backend_port)],
+            {},
+            LOAD_CORE,
+            self.directory / "backend.log",
+            self.backend_port,
+        )
         try:
             yield running
         finally:
@@ -165,13 +176,18 @@ class Bench:
         proxy = self.chosen[index]
         directory = self.directory / proxy.name
         directory.mkdir(exist_ok=True)
-        port, admin = self.ports[2 * index: 2 * index + 2]
+        port, admin = self.ports[2 * index : 2 * index + 2]
         command, environment = proxy.prepare(directory, port, admin, self.backend_port)
         return Running(proxy.name, command, environment, PROXY_CORE, directory / "log", port, prefix)
 
     def load(self, port: int, workload: Workload, requests: int) -> dict:
-        command = [str(self.binaries / "load"), str(port), str(workload.connections), str(requests),
-                   *workload.arguments]
+        command = [
+            str(self.binaries / "load"),
+            str(port),
+            str(workload.connections),
+            str(requests),
+            *workload.arguments,
+        ]
         done = subprocess.run(command, preexec_fn=pinned(LOAD_CORE), capture_output=True, text=True)
         if done.returncode != 0:
             fail(f"the load generator failed: {done.stderr}")
@@ -202,7 +218,7 @@ def measure(bench: Bench, workload: Workload) -> dict:
             started.append(bench.start(index))
         for number in range(-1, bench.options.rounds):
             # Every round begins with another proxy; round -1 is the warm-up.
-            order = started[number % len(started):] + started[: number % len(started)]
+            order = started[number % len(started) :] + started[: number % len(started)]
             for running in order:
                 count = max(workload.connections, requests // 5) if number < 0 else requests
                 before = settled_cpu_ns(running)
@@ -231,8 +247,19 @@ def count_system_calls(bench: Bench, workload: Workload) -> dict:
             bench.load(running.port, workload, workload.connections * 4)
             output = bench.directory / proxy.name / "strace"
             tracer = subprocess.Popen(
-                ["strace", "-f", "-c", "-U", "calls,name", "-o", str(output), *sum((["-p", str(p)] for p in running.pids()), [])],
-                stderr=subprocess.PIPE, text=True)
+                [
+                    "strace",
+                    "-f",
+                    "-c",
+                    "-U",
+                    "calls,name",
+                    "-o",
+                    str(output),
+                    *sum((["-p", str(p)] for p in running.pids()), []),
+                ],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             tracer.stderr.readline()  # "Process N attached"
             done = bench.load(running.port, workload, requests)
             tracer.send_signal(signal.SIGINT)
@@ -242,8 +269,11 @@ def count_system_calls(bench: Bench, workload: Workload) -> dict:
                 fields = line.split()
                 if len(fields) == 2 and fields[0].isdigit() and fields[1] != "total":
                     calls[fields[1]] = int(fields[0]) / done["requests"]
-            counts[proxy.name] = {name: round(value, 3) for name, value in
-                                  sorted(calls.items(), key=lambda item: -item[1]) if value >= 0.005}
+            counts[proxy.name] = {
+                name: round(value, 3)
+                for name, value in sorted(calls.items(), key=lambda item: -item[1])
+                if value >= 0.005
+            }
         finally:
             running.stop()
     return counts
@@ -262,8 +292,13 @@ def count_instructions(bench: Bench, workload: Workload) -> dict:
             directory.mkdir(exist_ok=True)
             for old in directory.glob("callgrind.*"):
                 old.unlink()
-            prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/callgrind.%p",
-                      "--trace-children=yes", "-q"]
+            prefix = [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={directory}/callgrind.%p",
+                "--trace-children=yes",
+                "-q",
+            ]
             running = bench.start(index, prefix)
             try:
                 bench.load(running.port, workload, requests)
@@ -325,8 +360,12 @@ def describe_machine() -> dict:
         with contextlib.suppress(OSError):
             done = subprocess.run(command, capture_output=True, text=True)
             versions[name] = (done.stdout or done.stderr).splitlines()[0]
-    return {"cpu": model[1] if model else "", "kernel": platform.release(), "versions": versions,
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    return {
+        "cpu": model[1] if model else "",
+        "kernel": platform.release(),
+        "versions": versions,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
 
 
 def parse_options():
@@ -342,8 +381,13 @@ def parse_options():
     parser.add_argument("--only-instructions", action="store_true", help="nothing but callgrind")
     parser.add_argument("--keep", metavar="DIRECTORY", help="keep callgrind's files there")
     parser.add_argument("--json", metavar="FILE", help="write all numbers there")
-    parser.add_argument("--most", metavar="WORKLOAD=RATIO", action="append", default=[],
-                        help="exit 1 if interlock's ratio to the reference is above this; repeatable")
+    parser.add_argument(
+        "--most",
+        metavar="WORKLOAD=RATIO",
+        action="append",
+        default=[],
+        help="exit 1 if interlock's ratio to the reference is above this; repeatable",
+    )
     options = parser.parse_args()
     for name in options.workloads.split(","):
         if name not in WORKLOADS:
@@ -386,7 +430,10 @@ def main() -> int:
                 instructions = count_instructions(bench, workload) if counting else {}
                 print_table(workload, results, calls, instructions, options.reference)
                 report["workloads"][workload.name] = {
-                    "results": results, "system_calls": calls, "instructions": instructions}
+                    "results": results,
+                    "system_calls": calls,
+                    "instructions": instructions,
+                }
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
     return verdict(options, report)

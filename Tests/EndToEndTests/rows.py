@@ -91,9 +91,12 @@ class Stage:
     def __init__(self, hosts=("web.test",), services=None, environment=None, **options):
         self.stack = contextlib.ExitStack()
         self.backends = {host: self.stack.enter_context(RecordingBackend()) for host in hosts}
-        self.services = services or (lambda backends: [
-            service(host.replace(".", "-").replace("*", "any"), [each], hosts=host)
-            for host, each in backends.items()])
+        self.services = services or (
+            lambda backends: [
+                service(host.replace(".", "-").replace("*", "any"), [each], hosts=host)
+                for host, each in backends.items()
+            ]
+        )
         self.environment, self.options = environment, options
         self.proxy = None
         self.barriers = itertools.count()
@@ -105,7 +108,8 @@ class Stage:
             if self.proxy:
                 self.proxy.close()
             self.proxy = self.stack.enter_context(
-                Interlock(self.services(self.backends), environment=self.environment, **self.options))
+                Interlock(self.services(self.backends), environment=self.environment, **self.options)
+            )
 
     @property
     def backend(self):
