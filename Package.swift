@@ -78,7 +78,7 @@ let package = Package(
         .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "Model"], swiftSettings: common),
         .testTarget(
             name: "DockerTests", dependencies: ["Docker", "Discovery", "Model", "Kernel", "Support"],
-            swiftSettings: common),
+            exclude: ["Recordings"], swiftSettings: common),
         .testTarget(
             name: "ControllerTests",
             dependencies: ["Controller", "Docker", "Discovery", "Model", "Telemetry", "Kernel", "Support"],
