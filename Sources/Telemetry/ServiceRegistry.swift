@@ -26,6 +26,9 @@ public final class ServiceCounterTable: @unchecked Sendable {
 
     deinit { bases.deallocate() }
 
+    /// The name of a service, for the access log.
+    public func name(service: Int) -> String { owners[service].name }
+
     /// The cells to count into; valid as long as this table is retained.
     @inlinable @inline(__always)
     public func cells(service: Int, worker: Int) -> ServiceCells {
@@ -39,7 +42,7 @@ public final class ServiceRegistry: Sendable {
     public let workerCount: Int
     /// For requests that reached no service; the series is called `-`, which no service can be.
     public let unrouted: ServiceCounters
-    private let slots = Mutex<[UInt32: ServiceCounters]>([:])
+    private let slots = Mutex<[Int32: ServiceCounters]>([:])
 
     public init(workerCount: Int) {
         self.workerCount = workerCount
@@ -48,7 +51,7 @@ public final class ServiceRegistry: Sendable {
 
     /// The counters of the service in `slot`: the same object as long as the slot holds the same name.
     @discardableResult
-    public func register(slot: UInt32, name: String) -> ServiceCounters {
+    public func register(slot: Int32, name: String) -> ServiceCounters {
         slots.withLock { slots in
             if let known = slots[slot], known.name == name { return known }
             let made = ServiceCounters(name: name, workerCount: workerCount)
@@ -58,14 +61,14 @@ public final class ServiceRegistry: Sendable {
     }
 
     /// The service is gone: no more series. Workers may still count until their table goes.
-    public func release(slot: UInt32) {
+    public func release(slot: Int32) {
         _ = slots.withLock { $0.removeValue(forKey: slot) }
     }
 
     /// Makes exactly these services live, keeps the counts of those that stay, and returns their cells in this order.
-    public func update(_ services: [(slot: UInt32, name: String)]) -> ServiceCounterTable {
+    public func update(_ services: [(slot: Int32, name: String)]) -> ServiceCounterTable {
         let owners = slots.withLock { slots in
-            var next: [UInt32: ServiceCounters] = [:]
+            var next: [Int32: ServiceCounters] = [:]
             next.reserveCapacity(services.count)
             let owners = services.map { service in
                 let known = next[service.slot] ?? slots[service.slot]

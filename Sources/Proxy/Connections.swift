@@ -1,0 +1,152 @@
+// The two kinds of connection a worker holds, as plain slots. They know descriptors, buffers and deadlines;
+// what a request is belongs to `Exchange`, so that a connection may carry several at once one day.
+
+internal import Kernel
+internal import Model
+internal import Wire
+
+/// A client's connection.
+struct ClientConnection: ~Copyable {
+    enum State: UInt8 {
+        /// Waiting for a PROXY protocol header.
+        case preface
+        /// Waiting for, or in the middle of, a request's head.
+        case reading
+        /// One request is under way.
+        case exchanging
+        case tunnel
+        /// Everything is said: FIN is sent, what still comes is read and dropped until the client closes.
+        case lingering
+    }
+
+    var descriptor: Int32
+    var state: State = .reading
+    /// A read may have something to say.
+    var isReadable = false
+    /// FIN, or worse, was seen by the poller: a short read is not the last word.
+    var isPeerClosed = false
+    /// The end of the client's stream was read.
+    var isAtEnd = false
+    /// `output` waits for the socket.
+    var isWriteBlocked = false
+    /// Close once `output` is out.
+    var closesAfterFlush = false
+    /// The answer just sent was the last.
+    var closesAfterAnswer = false
+    /// FIN was sent.
+    var isShutdownDone = false
+    /// In the list of connections whose turn was cut short.
+    var isContinued = false
+    var peerIsTrusted = false
+    /// Bytes of `input` that the head parser has seen.
+    var scannedCount: Int32 = 0
+    /// Grows while the other side keeps up, shrinks when it does not.
+    var readSize: Int32 = 16_384
+    var requestCount: Int32 = 0
+    /// Bytes discarded in `.lingering`.
+    var discardedCount: Int32 = 0
+    var exchange: UInt32 = Slab<Exchange>.none
+    /// Read and not consumed: a partial head, a body whose upstream is not there yet, pipelined requests.
+    var input = PooledBuffer.empty
+    /// Written and not taken by the socket.
+    var output = PooledBuffer.empty
+    var deadlineNs: UInt64 = .max
+    /// When the current request's first byte came; 0 between requests.
+    var requestStartedNs: UInt64 = 0
+    /// Bytes moved since `deadlineNs` was set, for the minimum progress of bodies.
+    var progress: UInt64 = 0
+    var peer: Endpoint
+    /// For per-client limits: the address that was accepted, whatever a PROXY header said later.
+    var acceptedFrom: IPAddress
+    var localPort: UInt16
+    private var addressText: AddressText
+    // Neighbours in the worker's list of idle connections, oldest first.
+    var idleNext: UInt32 = Slab<ClientConnection>.none
+    var idlePrevious: UInt32 = Slab<ClientConnection>.none
+    var isInIdleList = false
+
+    init(descriptor: Int32, peer: Endpoint, localPort: UInt16) {
+        self.descriptor = descriptor
+        self.peer = peer
+        acceptedFrom = peer.address
+        self.localPort = localPort
+        addressText = AddressText(peer.address.description)
+    }
+
+    /// The connection speaks for another address than its own.
+    mutating func setPeer(_ endpoint: Endpoint) {
+        peer = endpoint
+        addressText = AddressText(endpoint.address.description)
+    }
+
+    /// The peer's address as text; valid as long as the slot is not given back.
+    @inline(__always)
+    static func addressBytes(at client: UnsafeMutablePointer<ClientConnection>) -> Bytes {
+        AddressText.bytes(at: &client.pointee.addressText)
+    }
+}
+
+/// A connection to a task.
+struct UpstreamConnection: ~Copyable {
+    enum State: UInt8 {
+        case connecting
+        /// In the pool.
+        case idle
+        case busy
+        case tunnel
+    }
+
+    var descriptor: Int32
+    var state: State = .connecting
+    var isReadable = false
+    var isPeerClosed = false
+    var isAtEnd = false
+    var isWriteBlocked = false
+    var isContinued = false
+    /// FIN was sent, or is to be sent once `output` is out.
+    var isShutdownWanted = false
+    /// It served an exchange before the current one.
+    var isReused = false
+    var scannedCount: Int32 = 0
+    var readSize: Int32 = 32_768
+    var exchange: UInt32 = Slab<Exchange>.none
+    /// Where the state of its task is.
+    var home: Int32
+    /// A partial response head.
+    var input = PooledBuffer.empty
+    var output = PooledBuffer.empty
+    var deadlineNs: UInt64 = .max
+    var idleSinceNs: UInt64 = 0
+    /// How long it may stay idle: the setting, or less if the task says so.
+    var idleLimitMs: Int32
+    var idleNext: UInt32 = Slab<UpstreamConnection>.none
+    var idlePrevious: UInt32 = Slab<UpstreamConnection>.none
+
+    init(descriptor: Int32, home: Int32, idleLimitMs: Int32) {
+        self.descriptor = descriptor
+        self.home = home
+        self.idleLimitMs = idleLimitMs
+    }
+}
+
+/// A short text in place: an address, or an address and port.
+struct AddressText: BitwiseCopyable {
+    private static var capacity: Int { 56 }
+    private var text: InlineArray<56, UInt8> = InlineArray(repeating: 0)
+    private var count: Int8 = 0
+
+    init() {}
+
+    init(_ string: String) {
+        for byte in string.utf8.prefix(Self.capacity) {
+            text[Int(count)] = byte
+            count += 1
+        }
+    }
+
+    /// The bytes of a text that stays at its address: one inside a slab's slot, or one that outlives the call.
+    @inline(__always)
+    static func bytes(at place: UnsafeMutablePointer<AddressText>) -> Bytes {
+        Bytes(UnsafeRawPointer(place).assumingMemoryBound(to: UInt8.self), count: Int(place.pointee.count))
+    }
+}

@@ -1,0 +1,151 @@
+// The data plane as a whole: binds the listeners, starts the workers, publishes tables to them, and drains them.
+// Publishing happens on the caller's thread under a lock of its own; the workers only ever take a finished object.
+
+internal import Kernel
+public import Model
+public import Routing
+internal import Synchronization
+public import Telemetry
+
+/// Why the proxy cannot start, in one line for the operator.
+public struct ProxyStartError: Error, CustomStringConvertible, Sendable {
+    public let description: String
+}
+
+public final class ProxyServer: Sendable {
+    public let settings: ProxySettings
+    public let counters: ProxyCounters
+    public let registry: ServiceRegistry
+    /// One for each worker where the access log is on; the log's thread drains them.
+    public let logRings: [LogRing]
+    /// The ports that are listened on, in the order of the setting; tells what port 0 became.
+    public let ports: [UInt16]
+
+    private let mailboxes: [Mailbox<WorkerMessage>]
+    private let publisherMailbox: Mailbox<PublisherMessage>
+    private let workers: Mutex<[Thread]>
+    private let state: Mutex<PublisherState>
+
+    private struct PublisherState {
+        var numbering = Numbering()
+        var version: UInt64 = 0
+        var table: RouteTable
+        var lastPublishNs: UInt64 = 0
+        /// Publications that some worker may still use, with the workers that have not handed them back.
+        var pending: [(publication: Publication, workers: Int)] = []
+    }
+
+    /// Binds and starts. Nothing is routed until the first `publish`: every host is unknown.
+    public init(settings: ProxySettings, proxyID: String, log: Log) throws(ProxyStartError) {
+        self.settings = settings
+        let workerCount = max(1, settings.workerCount)
+        counters = ProxyCounters(workerCount: workerCount)
+        registry = ServiceRegistry(workerCount: workerCount)
+        logRings = settings.accessLog == .off ? [] : (0..<workerCount).map { _ in LogRing() }
+        let bound = try Listeners.bind(settings, workerCount: workerCount)
+        ports = bound.ports
+        do throws(SystemError) {
+            publisherMailbox = try Mailbox()
+            var boxes: [Mailbox<WorkerMessage>] = []
+            for _ in 0..<workerCount { boxes.append(try Mailbox()) }
+            mailboxes = boxes
+        } catch {
+            throw ProxyStartError(description: "cannot start the workers: \(error)")
+        }
+        var numbering = Numbering()
+        let table = RouteTable(compiling: Snapshot(), version: 0, numbering: &numbering)
+        let publication = Publication(table: table, counters: registry.update([]))
+        let shared = WorkerShared(
+            settings: settings, counters: counters, registry: registry,
+            admission: Admission(limitPerClient: settings.maximumConnectionsPerClient),
+            publisherMailbox: publisherMailbox, log: log, proxyID: Array(proxyID.utf8))
+        state = Mutex(
+            PublisherState(numbering: numbering, table: table, pending: [(publication, workerCount)]))
+        var threads: [Thread] = []
+        for index in 0..<workerCount {
+            let seed = WorkerSeed(
+                index: index, shared: shared, mailbox: mailboxes[index], listeners: bound.descriptors[index],
+                localPorts: bound.ports, publication: publication,
+                logRing: logRings.isEmpty ? nil : logRings[index])
+            do throws(SystemError) {
+                threads.append(try Thread.start(name: "worker \(index)") { runWorker(seed) })
+            } catch {
+                throw ProxyStartError(description: "cannot start worker \(index): \(error)")
+            }
+        }
+        workers = Mutex(threads)
+    }
+
+    /// Makes a snapshot the one that requests are routed by. Requests under way keep the one they began with.
+    /// - Returns: the version of the table; it grows by one with each call.
+    @discardableResult
+    public func publish(_ snapshot: Snapshot) -> UInt64 {
+        state.withLock { state in
+            collectRetired(&state)
+            state.version += 1
+            let table = RouteTable(compiling: snapshot, version: state.version, numbering: &state.numbering)
+            let services = table.services.enumerated().map { index, service in
+                (slot: table.service(Int32(index)).statsSlot, name: service.name)
+            }
+            let publication = Publication(table: table, counters: registry.update(services))
+            state.numbering.recycle(state.numbering.freedServiceSlots)
+            state.table = table
+            state.lastPublishNs = Clock.realtimeNs()
+            state.pending.append((publication, mailboxes.count))
+            for mailbox in mailboxes { mailbox.post(.publish(publication)) }
+            return state.version
+        }
+    }
+
+    /// The table in force, for people.
+    public var table: RouteTable { state.withLock { $0.table } }
+
+    /// When the table in force was published, nanoseconds since 1970; 0 before the first.
+    public var lastPublishNs: UInt64 { state.withLock { $0.lastPublishNs } }
+
+    /// Publications that are still alive, the current one included.
+    public var livePublicationCount: Int {
+        state.withLock { state in
+            collectRetired(&state)
+            return state.pending.count
+        }
+    }
+
+    /// Takes back what workers no longer use; the last reference goes here, not on a worker.
+    private func collectRetired(_ state: inout sending PublisherState) {
+        for message in publisherMailbox.takeAll() {
+            guard case .retired(let publication) = message,
+                let index = state.pending.firstIndex(where: { $0.publication === publication })
+            else { continue }
+            state.pending[index].workers -= 1
+            if state.pending[index].workers == 0 { state.pending.remove(at: index) }
+        }
+    }
+
+    /// Stops accepting, lets requests under way finish, and cuts off what is left after `timeoutMs`.
+    public func drain(timeoutMs: Int) {
+        let deadlineNs = Clock.monotonicNs() + UInt64(max(0, timeoutMs)) * 1_000_000
+        for mailbox in mailboxes { mailbox.post(.drain(deadlineNs: deadlineNs)) }
+    }
+
+    /// Waits until all workers have ended. Call `drain` first.
+    public func waitUntilStopped() {
+        let threads = workers.withLock { workers in
+            let threads = workers
+            workers.removeAll()
+            return threads
+        }
+        for thread in threads { thread.join() }
+    }
+}
+
+/// A worker's thread: the worker is built here, on the thread that will own it.
+private func runWorker(_ seed: WorkerSeed) {
+    do throws(SystemError) {
+        var worker = Worker(seed, poller: try Poller())
+        try worker.register()
+        worker.run()
+    } catch {
+        seed.shared.log.error("a worker could not start", ["worker": .integer(seed.index), "error": .string("\(error)")])
+    }
+}

@@ -1,0 +1,87 @@
+// Everything the data plane can be told from outside, as plain values. Durations are milliseconds, sizes bytes.
+// Who reads the environment is the executable; what a service overrides is in the route table.
+
+public import Kernel
+public import Model
+public import Telemetry
+
+/// The proxy's settings; the initial values are the documented defaults.
+public struct ProxySettings: Sendable {
+    /// Where HTTP is listened for.
+    public var httpListen: [ListenAddress] = []
+    /// Worker threads, each with its own poller; at least 1.
+    public var workerCount = 1
+    /// Skip the check that nobody else holds a port (a second copy takes over from a first).
+    public var takesOver = false
+
+    // Limits on clients.
+    public var requestLineSize = 8192
+    public var headSize = 32768
+    public var fieldCount = 128
+    public var maximumBodySize: UInt64 = 32 << 20
+    /// All workers together.
+    public var maximumConnections = 10_000
+    /// Of one client address; 0 is no limit.
+    public var maximumConnectionsPerClient = 0
+    public var maximumRequestsPerConnection = 100_000
+
+    // Deadlines.
+    /// From the first byte of a request to the end of its head; also for the first request of a connection.
+    public var headerTimeoutMs = 10_000
+    /// A connection that waits for its next request.
+    public var keepAliveTimeoutMs = 60_000
+    /// PROXY protocol header.
+    public var prefaceTimeoutMs = 5_000
+    public var connectTimeoutMs = 2_000
+    /// The task's next byte of answer.
+    public var responseTimeoutMs = 600_000
+    /// A body, either way, must make at least 1 KiB of progress in this window; 0 is off.
+    public var idleTimeoutMs = 60_000
+    /// An upgraded connection without traffic.
+    public var tunnelTimeoutMs = 3_600_000
+    /// After the last answer of a connection that is being closed: how long the client may go on sending.
+    public var lingerTimeoutMs = 2_000
+
+    // Upstream connections.
+    public var upstreamIdleTimeoutMs = 4_000
+    /// Kept open for reuse, by worker and task.
+    public var upstreamIdleLimit = 256
+    public var retries = 2
+    /// A request of an idempotent method is kept for replay up to this many bytes, head and body.
+    public var retryBufferSize = 16_384
+
+    // Trust and identity.
+    /// Peers whose forwarded headers count.
+    public var trustedProxies: [Model.AddressBlock] = []
+    /// Peers whose connections must begin with a PROXY protocol header; all others must not.
+    public var proxyProtocolPeers: [Model.AddressBlock] = []
+    /// The name in Via; "" leaves Via out.
+    public var viaName = "interlock"
+    /// Add RFC 7239 Forwarded.
+    public var addsForwarded = false
+    /// Tell clients which task answered, and how long it took.
+    public var showsInfoHeaders = false
+
+    public var accessLog: AccessLogFormat = .off
+
+    public init() {}
+}
+
+/// A host and port to listen on. Without a host: every address, IPv6 and IPv4 alike.
+public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
+    public var address: SocketAddress
+    /// IPv4 comes in over the IPv6 socket; where IPv6 is off, IPv4 alone is listened on.
+    public var isDualStack: Bool
+
+    public init(address: SocketAddress, isDualStack: Bool = false) {
+        self.address = address
+        self.isDualStack = isDualStack
+    }
+
+    /// Every address of the machine.
+    public init(anyHostPort port: UInt16) {
+        self.init(address: SocketAddress(v6High: 0, low: 0, port: port), isDualStack: true)
+    }
+
+    public var description: String { isDualStack ? ":\(address.port)" : address.description }
+}

@@ -1,0 +1,30 @@
+// What is swapped: one immutable object that holds everything a request needs to know about the world.
+// The publishing thread builds it and, when every worker has handed it back, releases it: the last release of a large
+// table never happens on a worker.
+
+internal import Routing
+internal import Telemetry
+
+/// A route table and the counters of its services, swapped as one.
+final class Publication: Sendable {
+    let table: RouteTable
+    let counters: ServiceCounterTable
+
+    init(table: RouteTable, counters: ServiceCounterTable) {
+        self.table = table
+        self.counters = counters
+    }
+}
+
+/// What a worker is told from outside.
+enum WorkerMessage: Sendable {
+    case publish(Publication)
+    /// Stop accepting, finish what is under way, end by the deadline (CLOCK_MONOTONIC nanoseconds).
+    case drain(deadlineNs: UInt64)
+}
+
+/// What a worker tells the publisher.
+enum PublisherMessage: Sendable {
+    /// A publication that this worker no longer uses.
+    case retired(Publication)
+}

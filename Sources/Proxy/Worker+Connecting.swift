@@ -1,0 +1,268 @@
+// Finding a task for an exchange: the pool of idle connections, new connections, and trying another task.
+
+internal import Kernel
+internal import Model
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+extension Worker {
+    /// A method that is not idempotent uses a pooled connection only if it was used this short a time ago: the task
+    /// cannot have closed it meanwhile without our having seen it.
+    private static var freshIdleNs: UInt64 { 1_000_000_000 }
+    /// This many failed connects in a row within the window take a task out for as long.
+    private static var failureLimit: Int32 { 3 }
+    private static var failureWindowNs: UInt64 { 10_000_000_000 }
+
+    /// Picks a task and begins to connect, or sends at once where a connection is waiting. Ends the exchange with an
+    /// answer when no task is left to try.
+    mutating func connect(_ slot: UInt32) {
+        let exchange = exchanges[slot]
+        var lastFailure = Outcome.noTask
+        while true {
+            guard let member = pickMember(slot) else {
+                endExchange(slot, with: lastFailure)
+                return
+            }
+            exchange.pointee.attempts &+= 1
+            exchange.pointee.attemptStartedNs = nowNs
+            let home = states.home(of: member.identity, endpoint: member.endpoint)
+            exchange.pointee.upstreamText = states[home].pointee.text
+            useService(of: member, for: slot)
+            if !exchange.pointee.wantsNewConnection, exchange.pointee.service.proxyProtocolVersion == 0 {
+                let idle = takeIdle(home, isIdempotent: exchange.pointee.method.isIdempotent)
+                if idle != Slab<UpstreamConnection>.none {
+                    counters.add(.upstreamConnectionsReused)
+                    attach(idle, to: slot)
+                    upstreamConnected(idle)
+                    return
+                }
+            }
+            exchange.pointee.tried.insert(member.identity)
+            switch open(home, to: member.endpoint) {
+            case .connecting(let upstream):
+                attach(upstream, to: slot)
+                setDeadline(upstream: upstream, afterMs: connectTimeoutMs(exchange.pointee.service))
+                return
+            case .connected(let upstream):
+                attach(upstream, to: slot)
+                upstreamConnected(upstream)
+                return
+            case .failed(let code):
+                let failure = UpstreamFailure(connectCode: code)
+                noteConnectFailure(home)
+                countFailure(slot, failure)
+                lastFailure = Outcome(failure)
+                guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
+                    endExchange(slot, with: lastFailure)
+                    return
+                }
+                counters.add(RetryReason.connectFailed)
+                exchange.pointee.cells.addRetry()
+            }
+        }
+    }
+
+    private func connectTimeoutMs(_ service: ServiceEntry) -> Int {
+        service.connectTimeoutMs >= 0 ? Int(service.connectTimeoutMs) : settings.connectTimeoutMs
+    }
+
+    func responseTimeoutMs(_ service: ServiceEntry) -> Int {
+        service.responseTimeoutMs >= 0 ? Int(service.responseTimeoutMs) : settings.responseTimeoutMs
+    }
+
+    /// The next member in turn that is worth trying: first those that did not fail of late, then any that was not
+    /// tried, then, if only pooled connections failed so far, any at all.
+    private mutating func pickMember(_ slot: UInt32) -> Member? {
+        let exchange = exchanges[slot]
+        guard exchange.pointee.held >= 0, let publication = held[Int(exchange.pointee.held)].publication else {
+            return nil
+        }
+        let pool = exchange.pointee.pool
+        let cursor = Int(pool.cursorSlot)
+        var avoided = exchange.pointee.tried
+        var fallback: Member?
+        // At most as many looks as can be remembered.
+        for _ in 0..<TriedUpstreams.capacity {
+            guard
+                let member = Balancer.pick(pool, in: publication.table, cursor: &cursors[cursor], avoiding: avoided)
+            else { break }
+            let home = states.find(member.identity)
+            guard home >= 0, states[home].pointee.avoidedUntilNs > nowNs else { return member }
+            if fallback == nil { fallback = member }
+            avoided.insert(member.identity)
+            if avoided.count == TriedUpstreams.capacity { break }
+        }
+        return fallback
+    }
+
+    /// Counts and timeouts are those of the service whose task was picked.
+    private mutating func useService(of member: Member, for slot: UInt32) {
+        let exchange = exchanges[slot]
+        guard member.service != exchange.pointee.serviceIndex, exchange.pointee.held >= 0,
+            let publication = held[Int(exchange.pointee.held)].publication
+        else { return }
+        exchange.pointee.serviceIndex = member.service
+        exchange.pointee.service = publication.table.service(member.service)
+        exchange.pointee.cells = publication.counters.cells(service: Int(member.service), worker: index)
+    }
+
+    private mutating func attach(_ upstream: UInt32, to slot: UInt32) {
+        exchanges[slot].pointee.upstream = upstream
+        upstreams[upstream].pointee.exchange = slot
+    }
+
+    // MARK: New connections
+
+    private enum OpenResult {
+        case connecting(UInt32)
+        case connected(UInt32)
+        case failed(Int32)
+    }
+
+    private mutating func open(_ home: Int32, to endpoint: Endpoint) -> OpenResult {
+        let address = endpoint.socketAddress
+        do throws(SystemError) {
+            let descriptor = try Socket.create(for: address)
+            Socket.setNoDelay(descriptor)
+            Socket.setLivenessProbes(descriptor, userTimeoutMs: 5000, idleS: 5, intervalS: 1, count: 3)
+            let result = Socket.connect(descriptor, address)
+            if result.isFailure, result.code != Socket.inProgressCode {
+                Socket.close(descriptor)
+                return .failed(result.code)
+            }
+            let slot = upstreams.insert(
+                UpstreamConnection(
+                    descriptor: descriptor, home: home, idleLimitMs: Int32(clamping: settings.upstreamIdleTimeoutMs)))
+            states[home].pointee.openCount += 1
+            counters.add(.upstreamConnectionsOpened)
+            counters.set(.upstreamConnectionsActive, UInt64(upstreams.count))
+            let token = Token(kind: Kind.upstream, generation: upstreams.generation(of: slot), slot: slot)
+            do throws(SystemError) {
+                try poller.add(descriptor, [.readable, .writable, .peerClosed, .edgeTriggered], token: token)
+            } catch {
+                closeUpstream(slot)
+                return .failed(error.code)
+            }
+            return result.isFailure ? .connecting(slot) : .connected(slot)
+        } catch {
+            return .failed(error.code)
+        }
+    }
+
+    /// The poller says that the connect came to an end.
+    mutating func connectFinished(_ slot: UInt32) {
+        let upstream = upstreams[slot]
+        let code = Socket.pendingError(upstream.pointee.descriptor)
+        if code == 0 {
+            states[upstream.pointee.home].pointee.failureCount = 0
+            upstreamConnected(slot)
+        } else {
+            loseUpstream(slot, UpstreamFailure(connectCode: code))
+        }
+    }
+
+    /// A connection stands, new or from the pool: its exchange's request is sent.
+    private mutating func upstreamConnected(_ slot: UInt32) {
+        let upstream = upstreams[slot]
+        let exchange = exchanges[upstream.pointee.exchange]
+        upstream.pointee.state = .busy
+        exchange.pointee.upstreamConnected(nowNs: nowNs)
+        sendRequest(upstream.pointee.exchange)
+    }
+
+    mutating func noteConnectFailure(_ home: Int32) {
+        let state = states[home]
+        if state.pointee.failureCount == 0 || nowNs &- state.pointee.firstFailureNs > Self.failureWindowNs {
+            state.pointee.failureCount = 0
+            state.pointee.firstFailureNs = nowNs
+        }
+        state.pointee.failureCount += 1
+        if state.pointee.failureCount >= Self.failureLimit {
+            state.pointee.avoidedUntilNs = nowNs + Self.failureWindowNs
+            state.pointee.failureCount = 0
+        }
+    }
+
+    // MARK: The pool
+
+    private mutating func takeIdle(_ home: Int32, isIdempotent: Bool) -> UInt32 {
+        let state = states[home]
+        let slot = state.pointee.idleHead
+        guard slot != Slab<UpstreamConnection>.none else { return slot }
+        if !isIdempotent, nowNs &- upstreams[slot].pointee.idleSinceNs > Self.freshIdleNs {
+            return Slab<UpstreamConnection>.none
+        }
+        unlinkIdle(slot)
+        upstreams[slot].pointee.isReused = true
+        return slot
+    }
+
+    private mutating func unlinkIdle(_ slot: UInt32) {
+        let upstream = upstreams[slot]
+        let state = states[upstream.pointee.home]
+        let next = upstream.pointee.idleNext
+        let previous = upstream.pointee.idlePrevious
+        if previous == Slab<UpstreamConnection>.none {
+            state.pointee.idleHead = next
+        } else {
+            upstreams[previous].pointee.idleNext = next
+        }
+        if next != Slab<UpstreamConnection>.none { upstreams[next].pointee.idlePrevious = previous }
+        state.pointee.idleCount -= 1
+        counters.subtract(.upstreamConnectionsIdle)
+    }
+
+    /// Puts a connection back into the pool after its exchange, or closes it.
+    /// - Parameter hint: seconds after which the task will close it, -1 if it did not say.
+    mutating func releaseUpstream(_ slot: UInt32, isReusable: Bool, keepAliveHintS hint: Int) {
+        let upstream = upstreams[slot]
+        let state = states[upstream.pointee.home]
+        upstream.pointee.exchange = Slab<Exchange>.none
+        var idleMs = settings.upstreamIdleTimeoutMs
+        if hint >= 0 { idleMs = min(idleMs, hint * 1000 - 500) }
+        guard isReusable, idleMs > 0, !state.pointee.isDrained, !isDraining, !upstream.pointee.isPeerClosed,
+            upstream.pointee.output.isEmpty, upstream.pointee.input.isEmpty,
+            Int(state.pointee.idleCount) < settings.upstreamIdleLimit
+        else {
+            closeUpstream(slot)
+            return
+        }
+        upstream.pointee.state = .idle
+        upstream.pointee.idleSinceNs = nowNs
+        upstream.pointee.idlePrevious = Slab<UpstreamConnection>.none
+        upstream.pointee.idleNext = state.pointee.idleHead
+        if state.pointee.idleHead != Slab<UpstreamConnection>.none {
+            upstreams[state.pointee.idleHead].pointee.idlePrevious = slot
+        }
+        state.pointee.idleHead = slot
+        state.pointee.idleCount += 1
+        counters.add(.upstreamConnectionsIdle)
+        setDeadline(upstream: slot, afterMs: idleMs)
+    }
+
+    /// Closes a connection in any state. Its exchange, if any, must not point to it any more.
+    mutating func closeUpstream(_ slot: UInt32) {
+        let upstream = upstreams[slot]
+        if upstream.pointee.state == .idle { unlinkIdle(slot) }
+        let home = upstream.pointee.home
+        wheel.cancel(timerID(upstream: slot))
+        buffers.give(&upstream.pointee.input)
+        buffers.give(&upstream.pointee.output)
+        Socket.close(upstream.pointee.descriptor)
+        upstreams.remove(slot)
+        counters.set(.upstreamConnectionsActive, UInt64(upstreams.count))
+        states[home].pointee.openCount -= 1
+        states.forgetIfUnused(home)
+    }
+}
+
+extension UpstreamFailure {
+    init(connectCode code: Int32) {
+        switch code {
+        case SystemError.refusedCode: self = .connectRefused
+        case SystemError.timedOutCode: self = .connectTimeout
+        default: self = .connectError
+        }
+    }
+}

@@ -1,0 +1,268 @@
+// From a parsed head to an exchange, or to an answer of the proxy's own. Here a request meets the route table, once.
+
+internal import Kernel
+internal import Model
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+extension Worker {
+    /// Begins the request that `requestHead` was parsed from: `bytes` up to `headCount`. What follows in `bytes` is its
+    /// body, or the next request, and is kept as the client's input.
+    mutating func startRequest(_ slot: UInt32, _ bytes: Bytes, headCount: Int, isInInput: Bool) {
+        let client = clients[slot]
+        let generation = clients.generation(of: slot)
+        client.pointee.deadlineNs = .max
+        let verdict = route(slot, bytes)
+        var exchange = Slab<Exchange>.none
+        switch verdict {
+        case .answer(let outcome):
+            answerRequest(slot, bytes, outcome)
+        case .answerHere:
+            answerMaxForwards(slot, bytes)
+        case .forward(let route):
+            exchange = makeExchange(slot, bytes, headCount: headCount, route: route)
+            if exchange == Slab<Exchange>.none { answerRequest(slot, bytes, .refused) }
+        }
+        guard clients.isCurrent(slot, generation: generation) else { return }
+        takeFromInput(slot, bytes, count: headCount, isInInput: isInInput)
+        if exchange != Slab<Exchange>.none {
+            counters.add(.requestsActive)
+            connect(exchange)
+        } else if client.pointee.closesAfterAnswer {
+            linger(slot)
+        } else {
+            nextRequest(slot)
+        }
+    }
+
+    /// The head is used up: what is left of the bytes waits in the client's input.
+    private mutating func takeFromInput(_ slot: UInt32, _ bytes: Bytes, count: Int, isInInput: Bool) {
+        let client = clients[slot]
+        if isInInput {
+            client.pointee.input.consume(count)
+            if client.pointee.input.isEmpty { buffers.give(&client.pointee.input) }
+        } else if bytes.count > count {
+            // At most one read's worth into an empty buffer: it always fits.
+            _ = buffers.append(bytes.slice(from: count).raw, to: &client.pointee.input)
+        }
+    }
+
+    /// The connection is ready for its next request.
+    mutating func nextRequest(_ slot: UInt32) {
+        let client = clients[slot]
+        client.pointee.state = .reading
+        client.pointee.exchange = Slab<Exchange>.none
+        client.pointee.requestStartedNs = 0
+        client.pointee.scannedCount = 0
+        setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
+    }
+
+    // MARK: Routing
+
+    private enum RouteVerdict {
+        case forward(Int32)
+        case answer(Outcome)
+        /// Max-Forwards reached zero.
+        case answerHere
+    }
+
+    private mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
+        if requestHead.maxForwards == 0 { return .answerHere }
+        let host = bytes.slice(requestHead.host)
+        let path = bytes.slice(requestHead.path)
+        switch publication.table.lookup(host: host.raw, path: path.raw) {
+        case .unknownHost: return .answer(.unknownHost)
+        case .unknownPath: return .answer(.unknownPath)
+        case .route(let index):
+            let route = publication.table.route(index)
+            let pool = publication.table.pool(route.pool)
+            if pool.memberCount == 0 { return .answer(.noTask) }
+            if !route.pathPolicyIsRaw, !pathIsUnambiguous(path, host: host, route: index) {
+                return .answer(.ambiguousPath)
+            }
+            if case .length(let size) = requestHead.body, size > maximumBodySize(pool) {
+                return .answer(.bodyTooLarge)
+            }
+            return .forward(index)
+        }
+    }
+
+    private func maximumBodySize(_ pool: PoolEntry) -> UInt64 {
+        let override = publication.table.service(pool.service).maxBodySize
+        return override >= 0 ? UInt64(override) : settings.maximumBodySize
+    }
+
+    // MARK: Exchanges
+
+    /// Makes the exchange with the head that its task will receive.
+    /// - Returns: none if the head grew past its limit.
+    private mutating func makeExchange(_ slot: UInt32, _ bytes: Bytes, headCount: Int, route index: Int32) -> UInt32 {
+        let client = clients[slot]
+        let table = publication.table
+        let route = table.route(index)
+        let pool = table.pool(route.pool)
+        let keeps =
+            requestHead.isPersistent && !isDraining
+            && Int(client.pointee.requestCount) < settings.maximumRequestsPerConnection
+        let accept = StandardResponses.Format(accept: bytes.slice(requestHead.accept))
+        let seed = Exchange.Seed(
+            client: slot, held: currentHeld, pool: pool, service: table.service(pool.service),
+            serviceIndex: pool.service,
+            cells: publication.counters.cells(service: Int(pool.service), worker: self.index),
+            publicationVersion: table.version, maximumBodySize: maximumBodySize(pool), requestID: requestID(slot, bytes),
+            startedNs: client.pointee.requestStartedNs)
+        let exchangeSlot = exchanges.insert(
+            Exchange(seed, head: requestHead, source: bytes, accept: accept, keepsClient: keeps))
+        let exchange = exchanges[exchangeSlot]
+        let prefix = route.rewritesPrefix ? Bytes(table.prefix(of: route)) : .empty
+        exchange.pointee.sent = buffers.take(headCount + 2048 + prefix.count + 4 * Int(requestHead.authority.count))
+        guard writeHead(slot, exchangeSlot, bytes, prefix: prefix) else {
+            buffers.give(&exchange.pointee.sent)
+            exchanges.remove(exchangeSlot)
+            return Slab<Exchange>.none
+        }
+        exchange.pointee.headCount = Int32(exchange.pointee.sent.count)
+        exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
+        if settings.accessLog != .off { keepForLog(exchangeSlot, bytes) }
+        held[Int(currentHeld)].exchangeCount += 1
+        client.pointee.state = .exchanging
+        client.pointee.exchange = exchangeSlot
+        return exchangeSlot
+    }
+
+    private func retryLimit(_ service: ServiceEntry) -> UInt8 {
+        UInt8(clamping: service.retries >= 0 ? Int(service.retries) : settings.retries)
+    }
+
+    private mutating func requestID(_ slot: UInt32, _ bytes: Bytes) -> RequestID {
+        if clients[slot].pointee.peerIsTrusted, let brought = RequestID(bytes.slice(requestHead.requestID)) {
+            return brought
+        }
+        return requestIDs.makeID()
+    }
+
+    private mutating func writeHead(_ slot: UInt32, _ exchangeSlot: UInt32, _ bytes: Bytes, prefix: Bytes) -> Bool {
+        let client = clients[slot]
+        let exchange = exchanges[exchangeSlot]
+        var writer = ByteWriter(base: exchange.pointee.sent.tail, capacity: exchange.pointee.sent.space)
+        let realAddress = client.pointee.peerIsTrusted ? realClient(slot, bytes) : nil
+        let clientAddress = ClientConnection.addressBytes(at: client)
+        let context = RequestContext(
+            clientAddress: clientAddress, localPort: client.pointee.localPort,
+            requestID: RequestID.bytes(at: &exchange.pointee.requestID), peerIsTrusted: client.pointee.peerIsTrusted,
+            realClientAddress: realAddress ?? clientAddress, stripPrefixCount: prefix.count, forwardedPrefix: prefix,
+            viaName: viaName, keepsUpgrade: requestHead.hasUpgrade, addsForwarded: settings.addsForwarded)
+        HeadWriter.writeRequest(requestHead, from: bytes, context: context, into: &writer)
+        guard !writer.overflowed else { return false }
+        exchange.pointee.sent.filled(writer.count)
+        return true
+    }
+
+    // MARK: Answers of our own
+
+    /// Answers the request in `requestHead` with an outcome.
+    private mutating func answerRequest(_ slot: UInt32, _ bytes: Bytes, _ outcome: Outcome) {
+        let client = clients[slot]
+        var closes = !requestHead.isPersistent || isDraining
+        // The body was not read: what follows on this connection is not a request.
+        if requestHead.body != .none { closes = true }
+        let service = outcome == .noTask || outcome == .ambiguousPath || outcome == .bodyTooLarge
+        let local = LocalAnswer(
+            outcome: outcome, status: outcome == .refused ? 431 : outcome.status, code: outcome.code,
+            explanation: outcome.explanation,
+            format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)),
+            isHead: requestHead.method == .head, closes: closes, version: requestHead.version,
+            retryAfterS: outcome.status == 503 && service ? 1 : nil, requestID: requestID(slot, bytes))
+        client.pointee.closesAfterAnswer = closes
+        countLocal(slot, local, rejection: RejectionReasons.number(of: outcome), bytes: bytes, hasHead: true)
+        sendLocal(slot, local)
+    }
+
+    /// RFC 9110 7.6.2: the last hop answers. OPTIONS says what a proxy does, TRACE is not offered.
+    private mutating func answerMaxForwards(_ slot: UInt32, _ bytes: Bytes) {
+        let client = clients[slot]
+        let isTrace = requestHead.method == .trace
+        let closes = !requestHead.isPersistent || isDraining || requestHead.body != .none
+        let local = LocalAnswer(
+            outcome: .ok, status: isTrace ? 405 : 200, code: isTrace ? "trace_not_offered" : "ok",
+            explanation: isTrace ? "TRACE is not offered here." : "The request ended at this proxy, as it asked.",
+            format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)), isHead: false, closes: closes,
+            version: requestHead.version, retryAfterS: nil, requestID: requestID(slot, bytes),
+            extraLines: "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
+        client.pointee.closesAfterAnswer = closes
+        countLocal(slot, local, rejection: nil, bytes: bytes, hasHead: true)
+        sendLocal(slot, local)
+    }
+
+    /// Answers what is no request, and ends the connection.
+    mutating func refuse(_ slot: UInt32, _ refusal: Refusal, from bytes: Bytes) {
+        let local = LocalAnswer(
+            outcome: .refused, status: refusal.status, code: refusal.reason.code,
+            explanation: Outcome.refused.explanation, format: .html, isHead: false, closes: true, version: .http11,
+            retryAfterS: nil, requestID: requestIDs.makeID(),
+            extraLines: refusal.status == 405 ? "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" : "")
+        countLocal(
+            slot, local, rejection: RejectionReasons.number(of: refusal.reason), bytes: bytes, hasHead: false)
+        sendLocal(slot, local)
+        linger(slot)
+    }
+
+    /// Answers a client whose head never came to its end, and ends the connection.
+    mutating func answerWithoutHead(_ slot: UInt32, _ outcome: Outcome) {
+        let local = LocalAnswer(
+            outcome: outcome, status: outcome.status, code: outcome.code, explanation: outcome.explanation,
+            format: .html, isHead: false, closes: true, version: .http11, retryAfterS: nil,
+            requestID: requestIDs.makeID())
+        let input = clients[slot].pointee.input
+        countLocal(
+            slot, local, rejection: RejectionReasons.number(of: outcome),
+            bytes: input.isEmpty ? .empty : input.bytes, hasHead: false)
+        sendLocal(slot, local)
+        linger(slot)
+    }
+
+    /// Writes an answer into the head scratch and sends it. A client that is gone is noticed by its next event.
+    mutating func sendLocal(_ slot: UInt32, _ local: borrowing LocalAnswer) {
+        date.update(nowNs: nowNs)
+        var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize)
+        local.requestID.withBytes { id in
+            StandardResponses.write(
+                status: local.status, code: local.code, explanation: local.explanation, requestID: id,
+                format: local.format, isHead: local.isHead, closes: local.closes, clientVersion: local.version,
+                retryAfterSeconds: local.retryAfterS, date: date.bytes, extraLines: Bytes(local.extraLines),
+                into: &writer)
+        }
+        let client = clients[slot]
+        var written = 0
+        if !client.pointee.isWriteBlocked {
+            let result = Socket.write(client.pointee.descriptor, headScratch, count: writer.count)
+            if result.isFailure {
+                // Anything but "later" means that nobody reads: the read side will say so.
+                if !result.isWouldBlock { return }
+            } else {
+                written = result.count
+                counters.add(.bytesToClients, UInt64(written))
+            }
+        }
+        if written < writer.count {
+            let rest = UnsafeRawBufferPointer(start: headScratch + written, count: writer.count - written)
+            if buffers.append(rest, to: &client.pointee.output) { client.pointee.isWriteBlocked = true }
+        }
+    }
+}
+
+/// An answer of the proxy's own, before it is written.
+struct LocalAnswer: ~Copyable {
+    var outcome: Outcome
+    var status: UInt16
+    var code: StaticString
+    var explanation: StaticString
+    var format: StandardResponses.Format
+    var isHead: Bool
+    var closes: Bool
+    var version: HTTPVersion
+    var retryAfterS: Int?
+    var requestID: RequestID
+    var extraLines: StaticString = ""
+}

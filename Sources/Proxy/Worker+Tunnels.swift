@@ -1,0 +1,164 @@
+// Tunnels: after a 101, bytes pass both ways as they are until both sides have ended, or nothing moved for too long.
+// A tunnel keeps no publication: whatever is swapped, it never notices.
+
+internal import Kernel
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+extension Worker {
+    /// The task said 101, and its head is on its way to the client.
+    mutating func beginTunnel(_ slot: UInt32) {
+        let exchange = exchanges[slot]
+        letGoOfPublication(slot)
+        clients[exchange.pointee.client].pointee.state = .tunnel
+        upstreams[exchange.pointee.upstream].pointee.state = .tunnel
+        upstreams[exchange.pointee.upstream].pointee.deadlineNs = .max
+        counters.add(.tunnelsOpened)
+        counters.add(.tunnelsActive)
+        touchTunnel(exchange.pointee.client)
+        driveTunnel(exchange.pointee.client)
+    }
+
+    private mutating func touchTunnel(_ slot: UInt32) {
+        let service = exchanges[clients[slot].pointee.exchange].pointee.service
+        let timeoutMs = service.tunnelTimeoutMs >= 0 ? Int(service.tunnelTimeoutMs) : settings.tunnelTimeoutMs
+        setDeadline(client: slot, afterMs: timeoutMs)
+    }
+
+    /// Moves what is there, both ways. `slot` is the client's.
+    mutating func driveTunnel(_ slot: UInt32) {
+        let client = clients[slot]
+        let exchange = exchanges[client.pointee.exchange]
+        let upstream = upstreams[exchange.pointee.upstream]
+        guard moveUp(slot), moveDown(slot) else { return }
+        if client.pointee.isAtEnd, upstream.pointee.isAtEnd, !client.pointee.isWriteBlocked,
+            !upstream.pointee.isWriteBlocked
+        {
+            endTunnel(slot, .ok)
+        }
+    }
+
+    /// From the client to the task.
+    /// - Returns: false if the tunnel was ended.
+    private mutating func moveUp(_ slot: UInt32) -> Bool {
+        let client = clients[slot]
+        let exchange = exchanges[client.pointee.exchange]
+        let upstream = upstreams[exchange.pointee.upstream]
+        if !client.pointee.input.isEmpty, !upstream.pointee.isWriteBlocked {
+            let bytes = client.pointee.input.bytes
+            guard passUp(slot, UnsafeRawBufferPointer(start: bytes.base, count: bytes.count)) else { return false }
+            buffers.give(&client.pointee.input)
+        }
+        var budget = Self.turnBudget
+        while client.pointee.isReadable, !upstream.pointee.isWriteBlocked, !client.pointee.isAtEnd {
+            if budget <= 0 {
+                continueLater(client: slot)
+                return true
+            }
+            guard let count = readClient(slot, capacity: Int(client.pointee.readSize)) else { break }
+            if count == 0 { break }
+            budget -= count
+            let size = client.pointee.readSize
+            guard passUp(slot, UnsafeRawBufferPointer(start: scratch, count: count)) else { return false }
+            if upstream.pointee.isWriteBlocked {
+                client.pointee.readSize = max(16_384, size / 2)
+            } else if count == Int(size) {
+                client.pointee.readSize = min(Int32(Self.scratchSize), size * 2)
+            }
+        }
+        if client.pointee.isAtEnd, !upstream.pointee.isWriteBlocked, !upstream.pointee.isShutdownWanted {
+            upstream.pointee.isShutdownWanted = true
+            Socket.shutdownWrite(upstream.pointee.descriptor)
+        }
+        return true
+    }
+
+    private mutating func passUp(_ slot: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        let exchange = exchanges[clients[slot].pointee.exchange]
+        let upstream = upstreams[exchange.pointee.upstream]
+        touchTunnel(slot)
+        exchange.pointee.tunnelBytesIn &+= UInt64(bytes.count)
+        guard let base = bytes.baseAddress else { return true }
+        let result = Socket.write(upstream.pointee.descriptor, base, count: bytes.count)
+        if result.isFailure, !result.isWouldBlock {
+            endTunnel(slot, .reset)
+            return false
+        }
+        let written = max(0, result.count)
+        counters.add(.bytesToUpstreams, UInt64(written))
+        if written < bytes.count {
+            guard buffers.append(UnsafeRawBufferPointer(rebasing: bytes[written...]), to: &upstream.pointee.output)
+            else {
+                endTunnel(slot, .overloaded)
+                return false
+            }
+            upstream.pointee.isWriteBlocked = true
+        }
+        return true
+    }
+
+    /// From the task to the client.
+    private mutating func moveDown(_ slot: UInt32) -> Bool {
+        let client = clients[slot]
+        let exchange = exchanges[client.pointee.exchange]
+        let upstreamSlot = exchange.pointee.upstream
+        let upstream = upstreams[upstreamSlot]
+        var budget = Self.turnBudget
+        while upstream.pointee.isReadable, !client.pointee.isWriteBlocked, !upstream.pointee.isAtEnd {
+            if budget <= 0 {
+                continueLater(upstream: upstreamSlot)
+                return true
+            }
+            let capacity = Int(upstream.pointee.readSize)
+            let result = Socket.read(upstream.pointee.descriptor, scratch, capacity: capacity)
+            if result.isFailure {
+                upstream.pointee.isReadable = false
+                if result.isWouldBlock { break }
+                endTunnel(slot, .reset)
+                return false
+            }
+            if result.count == 0 {
+                upstream.pointee.isReadable = false
+                upstream.pointee.isAtEnd = true
+                break
+            }
+            upstream.pointee.isReadable = result.count == capacity || upstream.pointee.isPeerClosed
+            budget -= result.count
+            counters.add(.bytesFromUpstreams, UInt64(result.count))
+            exchange.pointee.tunnelBytesOut &+= UInt64(result.count)
+            touchTunnel(slot)
+            sink.reset()
+            sink.append(Bytes(scratch, count: result.count))
+            guard sendToClient(slot) else { return false }
+            if client.pointee.isWriteBlocked {
+                upstream.pointee.readSize = max(16_384, upstream.pointee.readSize / 2)
+            } else if result.count == capacity {
+                upstream.pointee.readSize = min(Int32(Self.scratchSize), upstream.pointee.readSize * 2)
+            }
+        }
+        if upstream.pointee.isAtEnd, !client.pointee.isWriteBlocked, !client.pointee.isShutdownDone {
+            client.pointee.isShutdownDone = true
+            Socket.shutdownWrite(client.pointee.descriptor)
+        }
+        return true
+    }
+
+    /// Closes both sides. A failure of one side is passed on to the other as a reset.
+    mutating func endTunnel(_ slot: UInt32, _ outcome: Outcome) {
+        let client = clients[slot]
+        let exchangeSlot = client.pointee.exchange
+        let upstream = exchanges[exchangeSlot].pointee.upstream
+        exchanges[exchangeSlot].pointee.upstream = Slab<UpstreamConnection>.none
+        switch outcome {
+        case .reset: Socket.resetOnClose(client.pointee.descriptor)
+        case .clientClosed: Socket.resetOnClose(upstreams[upstream].pointee.descriptor)
+        default: break
+        }
+        closeUpstream(upstream)
+        counters.subtract(.tunnelsActive)
+        finish(exchangeSlot, outcome, status: 101)
+        client.pointee.exchange = Slab<Exchange>.none
+        closeClient(slot)
+    }
+}

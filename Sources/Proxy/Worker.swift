@@ -1,0 +1,411 @@
+// One worker: a thread with its own poller, listeners, connections, pools, timers and counters. It shares nothing; the
+// mailbox is its only door. This file owns the loop; the steps of a request are in the Worker+... files beside it.
+//
+// Rules of the loop:
+// - Descriptors are registered once, edge-triggered, for both directions. A short read means that nothing is left,
+//   unless the poller has seen the peer's FIN.
+// - A new publication is taken between batches of events, never inside one.
+// - No turn moves more than `turnBudget` bytes of one connection; what is left goes to `continued`.
+
+internal import Kernel
+internal import Model
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+/// What the threads have in common, all of it immutable or a thread-safe door.
+final class WorkerShared: Sendable {
+    let settings: ProxySettings
+    let counters: ProxyCounters
+    let registry: ServiceRegistry
+    let admission: Admission
+    let publisherMailbox: Mailbox<PublisherMessage>
+    let log: Log
+    /// Who this proxy is, for the info header.
+    let proxyID: [UInt8]
+
+    init(
+        settings: ProxySettings, counters: ProxyCounters, registry: ServiceRegistry, admission: Admission,
+        publisherMailbox: Mailbox<PublisherMessage>, log: Log, proxyID: [UInt8]
+    ) {
+        self.settings = settings
+        self.counters = counters
+        self.registry = registry
+        self.admission = admission
+        self.publisherMailbox = publisherMailbox
+        self.log = log
+        self.proxyID = proxyID
+    }
+}
+
+/// What a worker is built from inside its thread.
+struct WorkerSeed: Sendable {
+    let index: Int
+    let shared: WorkerShared
+    let mailbox: Mailbox<WorkerMessage>
+    let listeners: [Int32]
+    /// The port of each listener.
+    let localPorts: [UInt16]
+    let publication: Publication
+    let logRing: LogRing?
+}
+
+/// A publication that this worker's exchanges still use.
+struct HeldPublication {
+    var publication: Publication?
+    var exchangeCount = 0
+}
+
+struct Worker: ~Copyable {
+    enum Kind {
+        static let mailbox: UInt8 = 0
+        static let listener: UInt8 = 1
+        static let client: UInt8 = 2
+        static let upstream: UInt8 = 3
+    }
+
+    static var turnBudget: Int { 1 << 20 }
+    static var scratchSize: Int { 1 << 18 }
+    static var headScratchSize: Int { 1 << 17 }
+    static var headReadSize: Int32 { 16_384 }
+
+    let index: Int
+    let settings: ProxySettings
+    let shared: WorkerShared
+    let mailbox: Mailbox<WorkerMessage>
+    let counters: ProxyCells
+    let unrouted: ServiceCells
+    let logRing: LogRing?
+    let hasTrustedProxies: Bool
+    /// The setting once more, in the parser's own terms.
+    let trusted: UnsafeBufferPointer<Wire.AddressBlock>
+    let hasProxyProtocolPeers: Bool
+    let connectionShare: Int
+
+    var poller: Poller
+    var wheel: TimerWheel
+    var clients = Slab<ClientConnection>()
+    var upstreams = Slab<UpstreamConnection>()
+    var exchanges = Slab<Exchange>()
+    var states = UpstreamStates()
+    var buffers = BufferPool()
+    var requestHead: RequestHead
+    var responseHead: ResponseHead
+    var sink = Sink()
+    let scratch: UnsafeMutablePointer<UInt8>
+    let headScratch: UnsafeMutablePointer<UInt8>
+
+    /// In force now; requests that begin take it.
+    var publication: Publication
+    var held: [HeldPublication]
+    var currentHeld: Int32 = 0
+    /// Whose turn it is, by pool.
+    var cursors: [UInt32]
+
+    var listeners: [Int32]
+    let localPorts: [UInt16]
+    var isAcceptPaused = false
+    var acceptResumesNs: UInt64 = .max
+    var isDraining = false
+    var drainDeadlineNs: UInt64 = .max
+    var continued: [Token] = []
+    var spareContinued: [Token] = []
+    var idleClients = IdleClients()
+    var nowNs: UInt64
+    var date = DateText()
+    var requestIDs: RequestIDs
+    let viaName: Bytes
+    private let viaMemory: UnsafeMutablePointer<UInt8>
+
+    /// - Parameter poller: a new one; it becomes the worker's.
+    init(_ seed: WorkerSeed, poller: consuming Poller) {
+        index = seed.index
+        shared = seed.shared
+        settings = seed.shared.settings
+        mailbox = seed.mailbox
+        counters = seed.shared.counters.cells(worker: seed.index)
+        unrouted = seed.shared.registry.unrouted.cells(worker: seed.index)
+        logRing = seed.logRing
+        hasTrustedProxies = !settings.trustedProxies.isEmpty
+        let blocks = settings.trustedProxies.compactMap {
+            Wire.AddressBlock(NetworkAddress($0.base), prefixLength: $0.prefixLength)
+        }
+        let memory = UnsafeMutableBufferPointer<Wire.AddressBlock>.allocate(capacity: max(1, blocks.count))
+        _ = memory.initialize(from: blocks)
+        trusted = UnsafeBufferPointer(rebasing: memory[..<blocks.count])
+        hasProxyProtocolPeers = !settings.proxyProtocolPeers.isEmpty
+        connectionShare = max(1, settings.maximumConnections / max(1, settings.workerCount))
+        nowNs = Clock.monotonicNs()
+        self.poller = poller
+        wheel = TimerWheel(nowNs: nowNs)
+        let limits = HeadLimits(
+            requestLineSize: settings.requestLineSize, headSize: settings.headSize, fieldCount: settings.fieldCount)
+        requestHead = RequestHead(limits: limits)
+        responseHead = ResponseHead(limits: HeadLimits(requestLineSize: 8192, headSize: 65536, fieldCount: 256))
+        scratch = .allocate(capacity: Self.scratchSize)
+        headScratch = .allocate(capacity: Self.headScratchSize)
+        publication = seed.publication
+        held = [HeldPublication(publication: seed.publication)]
+        cursors = []
+        listeners = seed.listeners
+        localPorts = seed.localPorts
+        requestIDs = RequestIDs()
+        let name = Array(settings.viaName.utf8)
+        viaMemory = .allocate(capacity: max(1, name.count))
+        viaMemory.initialize(repeating: 0, count: max(1, name.count))
+        for (position, byte) in name.enumerated() { viaMemory[position] = byte }
+        viaName = Bytes(viaMemory, count: name.count)
+        growCursors()
+    }
+
+    /// Begins to listen to the mailbox and the listeners.
+    mutating func register() throws(SystemError) {
+        try poller.add(
+            mailbox.wakeup.descriptor, [.readable, .edgeTriggered], token: Token(kind: Kind.mailbox, generation: 0, slot: 0))
+        for (position, listener) in listeners.enumerated() {
+            try poller.add(listener, .readable, token: Self.listenerToken(position))
+        }
+    }
+
+    deinit {
+        viaMemory.deallocate()
+        trusted.deallocate()
+        scratch.deallocate()
+        headScratch.deallocate()
+    }
+
+    static func listenerToken(_ position: Int) -> Token {
+        Token(kind: Kind.listener, generation: 0, slot: UInt32(position))
+    }
+
+    /// Runs until it is drained.
+    mutating func run() {
+        while !(isDraining && clients.count == 0) {
+            let timeoutMs = continued.isEmpty ? wheelTimeoutMs() : 0
+            let count = poller.wait(timeoutMs: timeoutMs)
+            nowNs = Clock.monotonicNs()
+            for index in 0..<count {
+                dispatch(poller.token(at: index), poller.readiness(at: index))
+            }
+            runContinued()
+            expireTimers()
+        }
+        closeAll()
+    }
+
+    private mutating func wheelTimeoutMs() -> Int32 {
+        var timeoutMs = wheel.timeoutMs(nowNs: nowNs)
+        for deadline in [acceptResumesNs, drainDeadlineNs] where deadline != .max {
+            let left = deadline <= nowNs ? 0 : Int32(clamping: (deadline - nowNs) / 1_000_000 + 1)
+            timeoutMs = timeoutMs < 0 ? left : min(timeoutMs, left)
+        }
+        return timeoutMs
+    }
+
+    @inline(__always)
+    private mutating func dispatch(_ token: Token, _ readiness: Readiness) {
+        switch token.kind {
+        case Kind.client:
+            if clients.isCurrent(token.slot, generation: token.generation) { clientReady(token.slot, readiness) }
+        case Kind.upstream:
+            if upstreams.isCurrent(token.slot, generation: token.generation) { upstreamReady(token.slot, readiness) }
+        case Kind.listener:
+            if !isAcceptPaused, !isDraining { acceptBatch(Int(token.slot)) }
+        default:
+            readMailbox()
+        }
+    }
+
+    private mutating func runContinued() {
+        guard !continued.isEmpty else { return }
+        swap(&continued, &spareContinued)
+        for token in spareContinued {
+            switch token.kind {
+            case Kind.client:
+                guard clients.isCurrent(token.slot, generation: token.generation) else { continue }
+                clients[token.slot].pointee.isContinued = false
+                driveClient(token.slot)
+            default:
+                guard upstreams.isCurrent(token.slot, generation: token.generation) else { continue }
+                upstreams[token.slot].pointee.isContinued = false
+                driveUpstream(token.slot)
+            }
+        }
+        spareContinued.removeAll(keepingCapacity: true)
+    }
+
+    /// Comes back to this client in the next round of the loop.
+    mutating func continueLater(client slot: UInt32) {
+        let client = clients[slot]
+        guard !client.pointee.isContinued else { return }
+        client.pointee.isContinued = true
+        continued.append(Token(kind: Kind.client, generation: clients.generation(of: slot), slot: slot))
+    }
+
+    mutating func continueLater(upstream slot: UInt32) {
+        let upstream = upstreams[slot]
+        guard !upstream.pointee.isContinued else { return }
+        upstream.pointee.isContinued = true
+        continued.append(Token(kind: Kind.upstream, generation: upstreams.generation(of: slot), slot: slot))
+    }
+
+    // MARK: Messages
+
+    private mutating func readMailbox() {
+        for message in mailbox.takeAll() {
+            switch message {
+            case .publish(let publication): adopt(publication)
+            case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
+            }
+        }
+    }
+
+    /// Takes a new publication. What requests under way began with stays until they end; tasks that are no longer ready
+    /// are drained; nothing else is touched.
+    private mutating func adopt(_ next: Publication) {
+        let old = publication
+        publication = next
+        counters.add(.tableSwaps)
+        var position = -1
+        for index in held.indices where held[index].publication == nil { position = index }
+        if position < 0 {
+            held.append(HeldPublication())
+            position = held.count - 1
+        }
+        held[position] = HeldPublication(publication: next)
+        let previous = currentHeld
+        currentHeld = Int32(position)
+        growCursors()
+        drainRemovedTasks(old: old.table, new: next.table)
+        // Answers that have begun need nothing of the table: they must not keep it alive.
+        for slot in 0..<UInt32(exchanges.slotCount) where exchanges.isInUse(slot) {
+            if exchanges[slot].pointee.answerBegan { letGoOfPublication(slot) }
+        }
+        retireIfUnused(previous)
+    }
+
+    private mutating func growCursors() {
+        let missing = publication.table.cursorCount - cursors.count
+        // Workers begin at different places, or the first task of every pool would get the first request of each.
+        for _ in 0..<max(0, missing) { cursors.append(UInt32(truncatingIfNeeded: requestIDs.next())) }
+    }
+
+    private mutating func drainRemovedTasks(old: RouteTable, new: RouteTable) {
+        for identity in new.removed(since: old) {
+            let home = states.find(identity)
+            guard home >= 0 else { continue }
+            states[home].pointee.isDrained = true
+            while states[home].pointee.idleHead != Slab<UpstreamConnection>.none {
+                let slot = states[home].pointee.idleHead
+                let isLast = states[home].pointee.openCount == 1
+                closeUpstream(slot)
+                if isLast { break }
+            }
+            if states.find(identity) >= 0 { states.forgetIfUnused(home) }
+        }
+    }
+
+    /// Hands a publication back once no exchange uses it.
+    mutating func retireIfUnused(_ position: Int32) {
+        guard position != currentHeld, held[Int(position)].exchangeCount == 0,
+            let unused = held[Int(position)].publication
+        else { return }
+        held[Int(position)].publication = nil
+        shared.publisherMailbox.post(.retired(unused))
+    }
+
+    /// The exchange needs no table any more; its counters stay alive by a reference of their own.
+    mutating func letGoOfPublication(_ slot: UInt32) {
+        let exchange = exchanges[slot]
+        let position = exchange.pointee.held
+        guard position >= 0, let publication = held[Int(position)].publication else { return }
+        exchange.pointee.retainedCounters = Unmanaged.passRetained(publication.counters)
+        exchange.pointee.held = -1
+        held[Int(position)].exchangeCount -= 1
+        retireIfUnused(position)
+    }
+
+    // MARK: Timers
+
+    @inline(__always)
+    func timerID(client slot: UInt32) -> Int { Int(slot) * 2 }
+    @inline(__always)
+    func timerID(upstream slot: UInt32) -> Int { Int(slot) * 2 + 1 }
+
+    @inline(__always)
+    mutating func setDeadline(client slot: UInt32, afterMs milliseconds: Int) {
+        let deadline = milliseconds <= 0 ? UInt64.max : nowNs + UInt64(milliseconds) * 1_000_000
+        clients[slot].pointee.deadlineNs = deadline
+        if deadline != .max { wheel.schedule(timerID(client: slot), atNs: deadline) }
+    }
+
+    @inline(__always)
+    mutating func setDeadline(upstream slot: UInt32, afterMs milliseconds: Int) {
+        let deadline = milliseconds <= 0 ? UInt64.max : nowNs + UInt64(milliseconds) * 1_000_000
+        upstreams[slot].pointee.deadlineNs = deadline
+        if deadline != .max { wheel.schedule(timerID(upstream: slot), atNs: deadline) }
+    }
+
+    private mutating func expireTimers() {
+        while let id = wheel.popExpired(nowNs: nowNs) {
+            let slot = UInt32(id / 2)
+            if id % 2 == 0 {
+                guard clients.isInUse(slot) else { continue }
+                let deadline = clients[slot].pointee.deadlineNs
+                if deadline == .max { continue }
+                if deadline <= nowNs {
+                    clientTimedOut(slot)
+                } else {
+                    wheel.schedule(id, atNs: deadline)
+                }
+            } else {
+                guard upstreams.isInUse(slot) else { continue }
+                let deadline = upstreams[slot].pointee.deadlineNs
+                if deadline == .max { continue }
+                if deadline <= nowNs {
+                    upstreamTimedOut(slot)
+                } else {
+                    wheel.schedule(id, atNs: deadline)
+                }
+            }
+        }
+        if acceptResumesNs <= nowNs { resumeAccepting() }
+        if drainDeadlineNs <= nowNs {
+            drainDeadlineNs = .max
+            for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }
+        }
+    }
+
+    // MARK: The end
+
+    /// Stops accepting and closes what is idle; every answer from here on ends its connection.
+    private mutating func drain(deadlineNs: UInt64) {
+        if !isDraining {
+            isDraining = true
+            for listener in listeners {
+                poller.remove(listener)
+                Socket.close(listener)
+            }
+            listeners.removeAll()
+        }
+        drainDeadlineNs = deadlineNs
+        while let slot = idleClients.oldest(in: clients) { closeClient(slot) }
+        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
+            let client = clients[slot]
+            if client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty,
+                client.pointee.requestCount > 0
+            {
+                closeClient(slot)
+            }
+        }
+    }
+
+    private mutating func closeAll() {
+        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }
+        for slot in 0..<UInt32(upstreams.slotCount) where upstreams.isInUse(slot) { closeUpstream(slot) }
+        for index in held.indices {
+            if let publication = held[index].publication { shared.publisherMailbox.post(.retired(publication)) }
+            held[index].publication = nil
+        }
+    }
+}
