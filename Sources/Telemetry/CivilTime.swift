@@ -9,10 +9,14 @@ public struct CivilTime: BitwiseCopyable, Sendable {
     public let minute: Int
     public let second: Int
     public let millisecond: Int
+    /// 0 is Sunday.
+    public let weekday: Int
 
     static let monthNames: [StaticString] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ]
+
+    static let dayNames: [StaticString] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
 
     public init(realtimeNs: UInt64) {
         let totalMs = realtimeNs / 1_000_000
@@ -22,6 +26,8 @@ public struct CivilTime: BitwiseCopyable, Sendable {
         hour = secondOfDay / 3600
         minute = secondOfDay / 60 % 60
         second = secondOfDay % 60
+        // The first of January 1970 was a Thursday.
+        weekday = (totalSeconds / 86_400 + 4) % 7
         // Days to year, month, day over eras of 400 years that begin on the first of March.
         let days = totalSeconds / 86_400 + 719_468
         let era = days / 146_097
@@ -62,11 +68,31 @@ extension LineWriter {
         append(" +0000")
     }
 
-    private mutating func appendClock(_ time: CivilTime) {
+    fileprivate mutating func appendClock(_ time: CivilTime) {
         append(padded: time.hour, width: 2)
         append(UInt8(ascii: ":"))
         append(padded: time.minute, width: 2)
         append(UInt8(ascii: ":"))
         append(padded: time.second, width: 2)
+    }
+}
+
+extension CivilTime {
+    /// IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 22 Nov 2026 16:00:02 GMT`.
+    public var httpDate: String {
+        withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { buffer in
+            var writer = LineWriter(buffer)
+            writer.append(Self.dayNames[weekday])
+            writer.append(", ")
+            writer.append(padded: day, width: 2)
+            writer.append(UInt8(ascii: " "))
+            writer.append(Self.monthNames[month - 1])
+            writer.append(UInt8(ascii: " "))
+            writer.append(padded: year, width: 4)
+            writer.append(UInt8(ascii: " "))
+            writer.appendClock(self)
+            writer.append(" GMT")
+            return String(decoding: UnsafeRawBufferPointer(rebasing: buffer[..<writer.count]), as: UTF8.self)
+        }
     }
 }

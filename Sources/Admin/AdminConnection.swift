@@ -1,0 +1,114 @@
+// One client of the admin server, from its first byte to its last: read a head, answer, and again. A body is never
+// read, a head is bounded, and whoever is slow is cut off by the server's sweep.
+
+import Kernel
+import Telemetry
+import Wire
+
+/// The life of one connection; runs on its own thread.
+struct AdminConnection: ~Copyable {
+    static let headLimits = HeadLimits(requestLineSize: 4096, headSize: 16_384, fieldCount: 64)
+    /// Requests on one connection: Prometheus keeps one for hours.
+    static let requestLimit = 100_000
+
+    private let stream: Stream
+    private let peerIsLoopback: Bool
+    private let server: AdminServer
+    private let slot: AdminSlots.Ticket
+    private var head = RequestHead(limits: headLimits)
+    private var buffer: [UInt8] = []
+
+    init(stream: Stream, peerIsLoopback: Bool, server: AdminServer, slot: AdminSlots.Ticket) {
+        self.stream = stream
+        self.peerIsLoopback = peerIsLoopback
+        self.server = server
+        self.slot = slot
+    }
+
+    consuming func run() {
+        var count = 0
+        while count < Self.requestLimit, serveOne(mayKeep: count + 1 < Self.requestLimit) { count += 1 }
+        lingerBriefly()
+    }
+
+    /// One request; false when the connection is over.
+    private mutating func serveOne(mayKeep: Bool) -> Bool {
+        var scanned = 0
+        while true {
+            let result = buffer.withUnsafeBytes { head.parse(Bytes($0), scanned: scanned) }
+            switch result {
+            case .complete(let byteCount):
+                server.slots.expect(slot, withinMs: AdminServer.answerTimeoutMs)
+                let isKept = answerRequest(mayKeep: mayKeep)
+                buffer.removeFirst(byteCount)
+                return isKept
+            case .refused(let refusal):
+                send(.text(refusal.status, "\(refusal.reason.code)\n"), isHead: false, closes: true)
+                return false
+            case .incomplete:
+                scanned = buffer.count
+                let isBetween = buffer.isEmpty
+                if isBetween { server.slots.expect(slot, withinMs: AdminServer.idleTimeoutMs) }
+                guard let bytes = try? stream.readSome(maximum: 4096, timeoutMs: AdminServer.idleTimeoutMs),
+                    !bytes.isEmpty
+                else { return false }
+                if isBetween { server.slots.expect(slot, withinMs: AdminServer.headTimeoutMs) }
+                buffer += bytes
+            }
+        }
+    }
+
+    private borrowing func answerRequest(mayKeep: Bool) -> Bool {
+        let isHead = head.method == .head
+        switch head.body {
+        case .none, .length(0): break
+        default:
+            // Nothing here takes a body; what follows the head is not looked at.
+            send(.text(413, "no request body is taken here\n"), isHead: isHead, closes: true)
+            return false
+        }
+        let closes = !mayKeep || !head.isPersistent || head.version == .http10
+        let answer = buffer.withUnsafeBytes { makeAnswer(Bytes($0)) }
+        return send(answer, isHead: isHead, closes: closes) && !closes
+    }
+
+    private borrowing func makeAnswer(_ bytes: Bytes) -> AdminAnswer {
+        guard head.method == .get || head.method == .head else {
+            var answer = AdminAnswer.text(405, "only GET and HEAD\n")
+            answer.extraLines = "Allow: GET, HEAD\r\n"
+            return answer
+        }
+        guard let page = AdminPages.Page(path: bytes.slice(head.path)) else { return .text(404, "no such page\n") }
+        if !page.isOpen {
+            switch server.access.verdict(for: head, in: bytes, peerIsLoopback: peerIsLoopback) {
+            case .granted: break
+            case .forbidden:
+                return .text(403, "set INTERLOCK_ADMIN_TOKEN or INTERLOCK_ADMIN_OPEN, or ask from the machine itself\n")
+            case .unauthorized:
+                var answer = AdminAnswer.text(401, "a bearer token is needed\n")
+                answer.extraLines = "WWW-Authenticate: Bearer realm=\"interlock\"\r\n"
+                return answer
+            }
+        }
+        return server.pages.answer(page)
+    }
+
+    @discardableResult
+    private borrowing func send(_ answer: AdminAnswer, isHead: Bool, closes: Bool) -> Bool {
+        let date = CivilTime(realtimeNs: Clock.realtimeNs()).httpDate
+        let bytes = answer.serialized(isHead: isHead, closes: closes, date: date)
+        return (try? stream.writeAll(bytes, timeoutMs: AdminServer.answerTimeoutMs)) != nil
+    }
+
+    /// Ends in the orderly way: what the client still sends is read for a moment, so that it sees the answer.
+    private borrowing func lingerBriefly() {
+        stream.shutdownWrite()
+        server.slots.expect(slot, withinMs: AdminServer.lingerTimeoutMs)
+        var allowance = 65_536
+        while allowance > 0,
+            let bytes = try? stream.readSome(maximum: 4096, timeoutMs: AdminServer.lingerTimeoutMs), !bytes.isEmpty
+        {
+            allowance -= bytes.count
+        }
+    }
+}

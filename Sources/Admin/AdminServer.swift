@@ -1,0 +1,133 @@
+// The admin server: health, metrics and the live table over plain HTTP/1.1, on threads of its own, so that it answers
+// whatever the workers do. Bounded in connections, memory and time; GET and HEAD only; it can change nothing.
+
+public import Kernel
+public import Telemetry
+
+public struct AdminSettings: Sendable {
+    /// Each with whether an IPv6 socket takes IPv4 too.
+    public var addresses: [(address: SocketAddress, isDualStack: Bool)]
+    public var token: String?
+    public var isOpen: Bool
+
+    public init(addresses: [(address: SocketAddress, isDualStack: Bool)], token: String? = nil, isOpen: Bool = false) {
+        self.addresses = addresses
+        self.token = token
+        self.isOpen = isOpen
+    }
+}
+
+/// An address cannot be listened on.
+public struct AdminListenError: Error, Sendable, CustomStringConvertible {
+    public let address: SocketAddress
+    public let cause: SystemError
+
+    public var description: String { "cannot listen on \(address) for the admin server: \(cause)" }
+}
+
+public final class AdminServer: Sendable {
+    static let capacity = 64
+    static let reserved = 8
+    /// For a whole head, from its first byte.
+    static let headTimeoutMs = 10_000
+    /// Between requests; longer than Prometheus' usual 15 s between scrapes.
+    static let idleTimeoutMs = 75_000
+    /// For making and sending a whole answer.
+    static let answerTimeoutMs = 30_000
+    static let lingerTimeoutMs = 1_000
+    private static let sweepIntervalMs = 250
+
+    let pages: AdminPages
+    let access: AdminAccess
+    let slots = AdminSlots(capacity: capacity, reserved: reserved)
+    private let listeners: [ListeningSocket]
+    private let log: Log
+
+    /// Binds at once, so that a taken port is known before anything starts.
+    public init(settings: AdminSettings, source: AdminSource, log: Log) throws(AdminListenError) {
+        pages = AdminPages(source: source)
+        access = AdminAccess(token: settings.token.map { Array($0.utf8) }, isOpen: settings.isOpen)
+        self.log = log
+        var listeners: [ListeningSocket] = []
+        for entry in settings.addresses {
+            listeners.append(try Self.listen(entry.address, isDualStack: entry.isDualStack))
+        }
+        self.listeners = listeners
+    }
+
+    /// Where the machine has no IPv6, "every address" is every IPv4 address.
+    private static func listen(
+        _ address: SocketAddress, isDualStack: Bool
+    ) throws(AdminListenError) -> ListeningSocket {
+        do throws(SystemError) {
+            return try ListeningSocket(address, isDualStack: isDualStack)
+        } catch {
+            let hasNoIPv6 = error.code == SystemError.noFamilyCode || error.code == SystemError.noAddressCode
+            guard isDualStack, hasNoIPv6 else { throw AdminListenError(address: address, cause: error) }
+        }
+        let substitute = SocketAddress(v4: 0, port: address.port)
+        do throws(SystemError) {
+            return try ListeningSocket(substitute)
+        } catch {
+            throw AdminListenError(address: substitute, cause: error)
+        }
+    }
+
+    /// The ports it is bound to, in the order of the settings.
+    public var ports: [UInt16] { listeners.map(\.localPort) }
+
+    /// Accepts from now on, one thread for each listener.
+    public func start() throws(SystemError) {
+        for listener in listeners {
+            _ = try Thread.start(name: "admin") { self.acceptLoop(listener) }
+        }
+    }
+
+    /// Ends listeners and connections. Meant for the very end: a draining proxy still answers here.
+    public func stop() { slots.sweep(isClosing: true) }
+
+    private func acceptLoop(_ listener: ListeningSocket) {
+        while !slots.isClosing {
+            do throws(SystemError) {
+                if let (stream, peer) = try listener.accept(timeoutMs: Self.sweepIntervalMs) { admit(stream, peer) }
+            } catch {
+                // Out of descriptors, most likely: a pause instead of a spin.
+                log.warning("admin server cannot accept", ["error": .string("\(error)")])
+                Thread.sleep(milliseconds: Self.sweepIntervalMs)
+            }
+            slots.sweep()
+        }
+        listener.close()
+    }
+
+    private func admit(_ stream: Stream, _ peer: SocketAddress) {
+        let isLoopback = Self.isLoopback(peer)
+        guard let slot = slots.enter(stream, isLoopback: isLoopback, withinMs: Self.headTimeoutMs) else {
+            let answer = AdminAnswer.text(503, "too many connections\n")
+            let date = CivilTime(realtimeNs: Clock.realtimeNs()).httpDate
+            try? stream.writeAll(answer.serialized(isHead: false, closes: true, date: date), timeoutMs: 0)
+            stream.close()
+            return
+        }
+        do throws(SystemError) {
+            _ = try Thread.start(name: "admin-client") {
+                AdminConnection(stream: stream, peerIsLoopback: isLoopback, server: self, slot: slot).run()
+                self.slots.leave(slot)
+                stream.close()
+            }
+        } catch {
+            slots.leave(slot)
+            stream.close()
+            log.warning("admin server cannot start a thread", ["error": .string("\(error)")])
+        }
+    }
+
+    private static func isLoopback(_ peer: SocketAddress) -> Bool {
+        let peer = peer.unmapped
+        return switch peer.family {
+        case .v4: peer.low >> 24 == 127
+        case .v6: peer.high == 0 && peer.low == 1
+        case .unix: true
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// Where the admin pages get what they show: plain values and closures that the executable supplies. The admin server
+// reads; it can change nothing.
+
+public import Model
+public import Routing
+public import Telemetry
+
+/// Everything the pages are made of. The closures are called on admin threads, several at once.
+public struct AdminSource: Sendable {
+    public var build: BuildInformation
+    public var health: @Sendable () -> HealthReading
+    /// The table that is served now; nil before the first.
+    public var table: @Sendable () -> RouteTable?
+    public var control: @Sendable () -> ControlReading
+    public var counters: ProxyCounters
+    public var services: ServiceRegistry
+    /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
+    public var rejectionNames: [(number: Int, name: String)]
+
+    public init(
+        build: BuildInformation, counters: ProxyCounters, services: ServiceRegistry,
+        rejectionNames: [(number: Int, name: String)], health: @escaping @Sendable () -> HealthReading,
+        table: @escaping @Sendable () -> RouteTable?, control: @escaping @Sendable () -> ControlReading
+    ) {
+        self.build = build
+        self.counters = counters
+        self.services = services
+        self.rejectionNames = rejectionNames
+        self.health = health
+        self.table = table
+        self.control = control
+    }
+}
+
+public struct BuildInformation: Sendable, Hashable {
+    public var version: String
+    /// The commit it was built from, or "unknown".
+    public var revision: String
+
+    public init(version: String, revision: String = "unknown") {
+        self.version = version
+        self.revision = revision
+    }
+}
+
+/// How the process is.
+public struct HealthReading: Sendable, Hashable {
+    public enum Phase: String, Sendable { case starting, ready, draining }
+
+    public var phase: Phase
+    /// Whether it was ready at any time since its start.
+    public var wasReady: Bool
+    /// Why the process should be replaced, for example a worker that no longer turns; nil: it is well.
+    public var problem: String?
+
+    public init(phase: Phase, wasReady: Bool, problem: String? = nil) {
+        self.phase = phase
+        self.wasReady = wasReady
+        self.problem = problem
+    }
+}
+
+/// What the control plane knows about itself.
+public struct ControlReading: Sendable {
+    /// nil: Docker is not watched.
+    public var docker: DockerReading?
+    /// Everything that is wrong with services right now.
+    public var diagnostics: [Diagnostic]
+    public var publishedCount: UInt64
+    public var unchangedCount: UInt64
+    /// When the served table was handed to the workers, nanoseconds since 1970; nil before the first.
+    public var publishedAtNs: UInt64?
+
+    public init(
+        docker: DockerReading? = nil, diagnostics: [Diagnostic] = [], publishedCount: UInt64 = 0,
+        unchangedCount: UInt64 = 0, publishedAtNs: UInt64? = nil
+    ) {
+        self.docker = docker
+        self.diagnostics = diagnostics
+        self.publishedCount = publishedCount
+        self.unchangedCount = unchangedCount
+        self.publishedAtNs = publishedAtNs
+    }
+}
+
+/// The watcher of the Docker engine.
+public struct DockerReading: Sendable {
+    public var isConnected = false
+    public var isEventStreamOpen = false
+    public var isManager = false
+    public var apiVersion = ""
+    public var serverVersion = ""
+    /// From the engine's time of the last event to its receipt; nil before the first.
+    public var eventLagMs: Int?
+    /// Since the last list that succeeded began; nil before the first.
+    public var lastListAgeMs: Int?
+    public var lastListDurationMs: Int?
+    public var fullListCount: UInt64 = 0
+    public var taskListCount: UInt64 = 0
+    public var failedListCount: UInt64 = 0
+    public var staleListCount: UInt64 = 0
+    public var eventCount: UInt64 = 0
+    public var unannouncedChangeCount: UInt64 = 0
+    /// Tasks by the engine's name of their state.
+    public var taskCounts: [(state: String, count: Int)] = []
+    /// Why the last list failed; "" if it did not.
+    public var lastFailure = ""
+
+    public init() {}
+}
