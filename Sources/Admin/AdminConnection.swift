@@ -38,7 +38,7 @@ struct AdminConnection: ~Copyable {
             let result = buffer.withUnsafeBytes { head.parse(Bytes($0), scanned: scanned) }
             switch result {
             case .complete(let byteCount):
-                server.slots.expect(slot, withinMs: AdminServer.answerTimeoutMs)
+                server.slots.expect(slot, withinMs: server.limits.answerTimeoutMs)
                 let isKept = answerRequest(mayKeep: mayKeep)
                 buffer.removeFirst(byteCount)
                 return isKept
@@ -48,11 +48,11 @@ struct AdminConnection: ~Copyable {
             case .incomplete:
                 scanned = buffer.count
                 let isBetween = buffer.isEmpty
-                if isBetween { server.slots.expect(slot, withinMs: AdminServer.idleTimeoutMs) }
-                guard let bytes = try? stream.readSome(maximum: 4096, timeoutMs: AdminServer.idleTimeoutMs),
+                if isBetween { server.slots.expect(slot, withinMs: server.limits.idleTimeoutMs) }
+                guard let bytes = try? stream.readSome(maximum: 4096, timeoutMs: server.limits.idleTimeoutMs),
                     !bytes.isEmpty
                 else { return false }
-                if isBetween { server.slots.expect(slot, withinMs: AdminServer.headTimeoutMs) }
+                if isBetween { server.slots.expect(slot, withinMs: server.limits.headTimeoutMs) }
                 buffer += bytes
             }
         }
@@ -97,16 +97,16 @@ struct AdminConnection: ~Copyable {
     private borrowing func send(_ answer: AdminAnswer, isHead: Bool, closes: Bool) -> Bool {
         let date = CivilTime(realtimeNs: Clock.realtimeNs()).httpDate
         let bytes = answer.serialized(isHead: isHead, closes: closes, date: date)
-        return (try? stream.writeAll(bytes, timeoutMs: AdminServer.answerTimeoutMs)) != nil
+        return (try? stream.writeAll(bytes, timeoutMs: server.limits.answerTimeoutMs)) != nil
     }
 
     /// Ends in the orderly way: what the client still sends is read for a moment, so that it sees the answer.
     private borrowing func lingerBriefly() {
         stream.shutdownWrite()
-        server.slots.expect(slot, withinMs: AdminServer.lingerTimeoutMs)
+        server.slots.expect(slot, withinMs: server.limits.lingerTimeoutMs)
         var allowance = 65_536
         while allowance > 0,
-            let bytes = try? stream.readSome(maximum: 4096, timeoutMs: AdminServer.lingerTimeoutMs), !bytes.isEmpty
+            let bytes = try? stream.readSome(maximum: 4096, timeoutMs: server.limits.lingerTimeoutMs), !bytes.isEmpty
         {
             allowance -= bytes.count
         }

@@ -4,11 +4,27 @@
 public import Kernel
 public import Telemetry
 
+/// How many may come, and how long each may take. No setting: whoever needs more has another problem.
+struct AdminLimits: Sendable {
+    /// Clients at once.
+    var capacity = 64
+    /// Of these, kept free for loopback peers: a health check must get in while others crowd.
+    var reserved = 8
+    /// For a whole head, from its first byte.
+    var headTimeoutMs = 10_000
+    /// Between requests; longer than Prometheus' usual 15 s between scrapes.
+    var idleTimeoutMs = 75_000
+    /// For making and sending a whole answer.
+    var answerTimeoutMs = 30_000
+    var lingerTimeoutMs = 1_000
+}
+
 public struct AdminSettings: Sendable {
     /// Each with whether an IPv6 socket takes IPv4 too.
     public var addresses: [(address: SocketAddress, isDualStack: Bool)]
     public var token: String?
     public var isOpen: Bool
+    var limits = AdminLimits()
 
     public init(addresses: [(address: SocketAddress, isDualStack: Bool)], token: String? = nil, isOpen: Bool = false) {
         self.addresses = addresses
@@ -26,20 +42,12 @@ public struct AdminListenError: Error, Sendable, CustomStringConvertible {
 }
 
 public final class AdminServer: Sendable {
-    static let capacity = 64
-    static let reserved = 8
-    /// For a whole head, from its first byte.
-    static let headTimeoutMs = 10_000
-    /// Between requests; longer than Prometheus' usual 15 s between scrapes.
-    static let idleTimeoutMs = 75_000
-    /// For making and sending a whole answer.
-    static let answerTimeoutMs = 30_000
-    static let lingerTimeoutMs = 1_000
     private static let sweepIntervalMs = 250
 
     let pages: AdminPages
     let access: AdminAccess
-    let slots = AdminSlots(capacity: capacity, reserved: reserved)
+    let limits: AdminLimits
+    let slots: AdminSlots
     private let listeners: [ListeningSocket]
     private let log: Log
 
@@ -47,6 +55,8 @@ public final class AdminServer: Sendable {
     public init(settings: AdminSettings, source: AdminSource, log: Log) throws(AdminListenError) {
         pages = AdminPages(source: source)
         access = AdminAccess(token: settings.token.map { Array($0.utf8) }, isOpen: settings.isOpen)
+        limits = settings.limits
+        slots = AdminSlots(capacity: limits.capacity, reserved: limits.reserved)
         self.log = log
         var listeners: [ListeningSocket] = []
         for entry in settings.addresses {
@@ -102,7 +112,7 @@ public final class AdminServer: Sendable {
 
     private func admit(_ stream: Stream, _ peer: SocketAddress) {
         let isLoopback = Self.isLoopback(peer)
-        guard let slot = slots.enter(stream, isLoopback: isLoopback, withinMs: Self.headTimeoutMs) else {
+        guard let slot = slots.enter(stream, isLoopback: isLoopback, withinMs: limits.headTimeoutMs) else {
             let answer = AdminAnswer.text(503, "too many connections\n")
             let date = CivilTime(realtimeNs: Clock.realtimeNs()).httpDate
             try? stream.writeAll(answer.serialized(isHead: false, closes: true, date: date), timeoutMs: 0)
