@@ -5,14 +5,11 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
-import glob
 import json
 import os
 import pathlib
 import platform
 import re
-import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -21,6 +18,8 @@ import tempfile
 import time
 
 import proxies
+from counting import count_instructions, count_system_calls
+from running import Running, fail, pinned
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -48,10 +47,6 @@ WORKLOADS = {
 }
 
 
-def fail(message: str):
-    sys.exit(f"versus: {message}")
-
-
 def compile_programs(directory: pathlib.Path):
     for name in ("backend", "load", "floor"):
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(directory / name), str(HERE / f"{name}.c")]
@@ -70,73 +65,6 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     fail("no free ports")
-
-
-def pinned(core: int):
-    return lambda: os.sched_setaffinity(0, {core})
-
-
-class Running:
-    """A started program and its children; stopped by its own process id."""
-
-    def __init__(self, name, command, environment, core, log, port, prefix=()):
-        self.name, self.port = name, port
-        self.log = open(log, "wb")
-        self.process = subprocess.Popen(
-            [*prefix, *command],
-            env={**os.environ, **environment},
-            stdout=self.log,
-            stderr=self.log,
-            preexec_fn=pinned(core),
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            if self.process.poll() is not None:
-                fail(f"{name} ended at once: {pathlib.Path(log).read_text()[-2000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                return
-            if time.monotonic() > deadline:
-                fail(f"{name} does not listen on {port}")
-            time.sleep(0.02)
-
-    def pids(self) -> list[int]:
-        """The process and all its descendants."""
-        found, queue = [], [self.process.pid]
-        while queue:
-            pid = queue.pop()
-            found.append(pid)
-            for path in glob.glob(f"/proc/{pid}/task/*/children"):
-                with contextlib.suppress(OSError):
-                    queue += [int(child) for child in pathlib.Path(path).read_text().split()]
-        return found
-
-    def cpu_ns(self) -> int:
-        """CPU time of all threads and descendants so far (the first number of schedstat)."""
-        total = 0
-        for pid in self.pids():
-            for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-                with contextlib.suppress(OSError):
-                    total += int(pathlib.Path(path).read_text().split()[0])
-        return total
-
-    def resident_kib(self) -> int:
-        total = 0
-        for pid in self.pids():
-            match = re.search(r"^VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
-            total += int(match[1]) if match else 0
-        return total
-
-    def stop(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.log.close()
 
 
 class Bench:
@@ -234,89 +162,6 @@ def measure(bench: Bench, workload: Workload) -> dict:
         for running in started:
             running.stop()
     return results
-
-
-def count_system_calls(bench: Bench, workload: Workload) -> dict:
-    """System calls per request by strace, in a run of its own: tracing is slow and would spoil the times."""
-    counts = {}
-    requests = max(workload.connections * 10, int(workload.requests * bench.options.scale / 6))
-    for index, proxy in enumerate(bench.chosen):
-        running = bench.start(index)
-        try:
-            # Connections are made, pools filled and buffers grown before counting begins.
-            bench.load(running.port, workload, workload.connections * 4)
-            output = bench.directory / proxy.name / "strace"
-            tracer = subprocess.Popen(
-                [
-                    "strace",
-                    "-f",
-                    "-c",
-                    "-U",
-                    "calls,name",
-                    "-o",
-                    str(output),
-                    *sum((["-p", str(p)] for p in running.pids()), []),
-                ],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            tracer.stderr.readline()  # "Process N attached"
-            done = bench.load(running.port, workload, requests)
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait()
-            calls = {}
-            for line in output.read_text().splitlines():
-                fields = line.split()
-                if len(fields) == 2 and fields[0].isdigit() and fields[1] != "total":
-                    calls[fields[1]] = int(fields[0]) / done["requests"]
-            counts[proxy.name] = {
-                name: round(value, 3)
-                for name, value in sorted(calls.items(), key=lambda item: -item[1])
-                if value >= 0.005
-            }
-        finally:
-            running.stop()
-    return counts
-
-
-def count_instructions(bench: Bench, workload: Workload) -> dict:
-    """User-space instructions per request by callgrind: the difference of a long and a short run."""
-    counts = {}
-    short, long = (max(workload.connections, int(n * bench.options.scale)) for n in (1_000, 5_000))
-    if workload.name != "small":
-        short, long = 32, 160
-    for index, proxy in enumerate(bench.chosen):
-        totals = []
-        for requests in (short, long):
-            directory = bench.directory / proxy.name
-            directory.mkdir(exist_ok=True)
-            for old in directory.glob("callgrind.*"):
-                old.unlink()
-            prefix = [
-                "valgrind",
-                "--tool=callgrind",
-                f"--callgrind-out-file={directory}/callgrind.%p",
-                "--trace-children=yes",
-                "-q",
-            ]
-            running = bench.start(index, prefix)
-            try:
-                bench.load(running.port, workload, requests)
-                # Children write their own file; asking all of them now makes them independent of how they end.
-            finally:
-                running.stop(signal.SIGQUIT if proxy.name.startswith("nginx") else signal.SIGTERM)
-            total = 0
-            for path in directory.glob("callgrind.*"):
-                match = re.search(r"^(?:totals|summary): (\d+)", path.read_text(), re.M)
-                total += int(match[1]) if match else 0
-            if total == 0:
-                fail(f"{proxy.name}: callgrind wrote no total")
-            totals.append(total)
-            if bench.options.keep:
-                for path in directory.glob("callgrind.*"):
-                    shutil.copy(path, f"{bench.options.keep}/{proxy.name}.{workload.name}.{requests}.{path.suffix[1:]}")
-        counts[proxy.name] = round((totals[1] - totals[0]) / (long - short))
-    return counts
 
 
 def summarise(results: dict, reference: str) -> dict:

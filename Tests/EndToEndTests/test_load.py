@@ -71,7 +71,7 @@ def get_small(programs, proxy, requests, connections=64):
 def test_no_leak_after_100_000_requests(programs, fast_backend, interlock):
     proxy = interlock([service("web", [fast_backend], hosts="web.test")])
     get_small(programs, proxy, 10_000).finish()
-    wait_until(lambda: proxy.metric("interlock_connections_active") in (0, None))
+    wait_until(lambda: proxy.metric("interlock_client_connections") in (0, None))
     descriptors, resident = settled_descriptors(proxy), proxy.resident_size()
     counts = get_small(programs, proxy, 100_000).finish()
     assert counts["connections_opened"] == 64, "connections were closed under load"
