@@ -59,6 +59,10 @@ public struct ProxySettings: Sendable {
     public var viaName = "interlock"
     /// Add RFC 7239 Forwarded.
     public var addsForwarded = false
+    /// Tell clients the request's id.
+    public var showsRequestID = true
+    /// Drop every field name with an underscore, not only twins of names that matter.
+    public var dropsUnderscoreNames = false
     /// Tell clients which task answered, and how long it took.
     public var showsInfoHeaders = false
 

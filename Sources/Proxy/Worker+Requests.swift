@@ -152,7 +152,8 @@ extension Worker {
             clientAddress: clientAddress, localPort: client.pointee.localPort,
             requestID: RequestID.bytes(at: &exchange.pointee.requestID), peerIsTrusted: client.pointee.peerIsTrusted,
             realClientAddress: realAddress ?? clientAddress, stripPrefixCount: prefix.count, forwardedPrefix: prefix,
-            viaName: viaName, keepsUpgrade: requestHead.hasUpgrade, addsForwarded: settings.addsForwarded)
+            viaName: viaName, keepsUpgrade: requestHead.hasUpgrade, addsForwarded: settings.addsForwarded,
+            dropsUnderscoreNames: settings.dropsUnderscoreNames)
         HeadWriter.writeRequest(requestHead, from: bytes, context: context, into: &writer)
         guard !writer.overflowed else { return false }
         exchange.pointee.sent.filled(writer.count)

@@ -390,7 +390,8 @@ extension Worker {
         let infoBytes = Bytes(headScratch + Self.headScratchSize - 1024, count: info)
         let surroundings = Exchange.ResponseSurroundings(
             date: date.bytes, viaName: viaName, infoLines: infoBytes,
-            requestID: RequestID.bytes(at: &exchange.pointee.requestID), closesClient: isDraining)
+            requestID: settings.showsRequestID ? RequestID.bytes(at: &exchange.pointee.requestID) : .empty,
+            closesClient: isDraining)
         return exchange.pointee.upstreamInput(
             bytes, position: &position, scanned: scanned, head: &responseHead, writer: &writer,
             surroundings: surroundings, into: &sink)

@@ -1,0 +1,86 @@
+// From settings to a controller, and from its status to what the admin pages show.
+
+import Admin
+import Controller
+import Discovery
+import Docker
+import Glibc
+import Proxy
+import Telemetry
+
+enum ControlPlane {
+    /// - Throws: when nothing could ever provide a service.
+    static func settings(_ settings: Settings, log: Log) throws(Interlock.Failure) -> ControllerSettings {
+        let mapping = MappingSettings(
+            labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster,
+            proxyNetworks: settings.networks, hostOwnership: settings.hostOwnership == .stack ? .stack : .shared)
+        let endpoint = try endpoint(settings, log: log)
+        if endpoint == nil, settings.servicesFile == nil {
+            throw Interlock.Failure(
+                "nothing provides services: INTERLOCK_DOCKER=off and no INTERLOCK_SERVICES_FILE (set one of them)")
+        }
+        return ControllerSettings(
+            docker: endpoint.map {
+                DockerSettings(
+                    endpoint: $0, labelPrefix: settings.labelPrefix, pollIntervalMs: settings.pollIntervalMs,
+                    busyPollIntervalMs: settings.pollIntervalBusyMs)
+            },
+            servicesFile: settings.servicesFile, mapping: mapping)
+    }
+
+    private static func endpoint(_ settings: Settings, log: Log) throws(Interlock.Failure) -> DockerEndpoint? {
+        var text = "auto"
+        switch settings.docker {
+        case .off: return nil
+        case .address(let address): text = address
+        case .automatic:
+            let isNamed = settings.dockerEnvironment.host != nil
+            if !isNamed, settings.servicesFile != nil, access(DockerEndpoint.defaultSocketPath, F_OK) != 0 {
+                log.info("no Docker socket here: services come from the services file alone")
+                return nil
+            }
+        }
+        let environment = settings.dockerEnvironment
+        do throws(DockerEndpoint.Invalid) {
+            return try DockerEndpoint(setting: text) { name in
+                switch name {
+                case "DOCKER_HOST": environment.host
+                case "DOCKER_TLS_VERIFY": environment.verifiesTLS ? "1" : nil
+                case "DOCKER_CERT_PATH": environment.certificatePath
+                default: getenv(name).map { String(cString: $0) }
+                }
+            }
+        } catch {
+            throw Interlock.Failure(error)
+        }
+    }
+
+    static func reading(_ status: ControllerStatus, proxy: ProxyServer) -> ControlReading {
+        ControlReading(
+            docker: status.docker.map(reading), diagnostics: status.diagnostics, publishedCount: status.publishedCount,
+            unchangedCount: status.unchangedCount,
+            publishedAtNs: proxy.lastPublishNs == 0 ? nil : proxy.lastPublishNs)
+    }
+
+    private static func reading(_ status: DockerStatus) -> DockerReading {
+        var reading = DockerReading()
+        reading.isConnected = status.isConnected
+        reading.isEventStreamOpen = status.isEventStreamOpen
+        reading.isManager = status.isManager
+        reading.apiVersion = status.apiVersion
+        reading.serverVersion = status.serverVersion
+        reading.eventLagMs = status.eventLagMs
+        reading.lastListAgeMs = status.lastListAgeMs
+        reading.lastListDurationMs = status.lastListDurationMs
+        reading.fullListCount = status.fullListCount
+        reading.taskListCount = status.taskListCount
+        reading.failedListCount = status.failedListCount
+        reading.staleListCount = status.staleListCount
+        reading.eventCount = status.eventCount
+        reading.unannouncedChangeCount = status.unannouncedChangeCount
+        reading.taskCounts = status.taskCounts.map { (state: String(describing: $0.key), count: $0.value) }
+            .sorted { $0.state < $1.state }
+        reading.lastFailure = status.lastFailure
+        return reading
+    }
+}
