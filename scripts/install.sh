@@ -7,7 +7,11 @@
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-BUILD_PACKAGES=(git binutils libc6-dev libstdc++-12-dev libssl-dev zlib1g-dev pkg-config)
+# The second line: what the Swift toolchain itself needs, where it was unpacked without a package.
+BUILD_PACKAGES=(
+    git binutils libc6-dev libstdc++-12-dev libssl-dev zlib1g-dev pkg-config
+    libcurl4 libedit2 libncurses6 libsqlite3-0 libxml2 tzdata
+)
 BENCH_PACKAGES=(haproxy nginx-light wrk curl python3 gcc)
 TEST_PACKAGES=(
     ca-certificates curl docker.io docker-compose gcc haproxy iproute2 iptables nginx-light openssl procps
@@ -49,12 +53,17 @@ install_packages() {
 install_python_environment() {
     local wanted environment="$ROOT/.venv"
     wanted="$(sha256sum "$ROOT/Tests/requirements.txt" | cut -d' ' -f1)"
-    if [ -x "$environment/bin/pytest" ] && [ "$(cat "$environment/requirements.sha256" 2>/dev/null)" = "$wanted" ]; then
+    if [ -x "$environment/bin/python" ] && [ "$(cat "$environment/requirements.sha256" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     echo "installing: .venv from Tests/requirements.txt"
     /usr/bin/python3 -m venv --clear "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check --retries 5 -r "$ROOT/Tests/requirements.txt"
+    if ! "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$ROOT/Tests/requirements.txt"; then
+        echo "PyPI cannot be reached: Debian's own pytest instead, older but enough" >&2
+        install_packages python3-pytest python3-pytest-timeout
+        /usr/bin/python3 -m venv --clear --system-site-packages --without-pip "$environment"
+    fi
+    "$environment/bin/python" -c 'import pytest, pytest_timeout'
     echo "$wanted" >"$environment/requirements.sha256"
 }
 

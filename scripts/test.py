@@ -20,7 +20,7 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".build" / "test-logs"
-PYTEST = [str(ROOT / ".venv/bin/pytest"), "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
+PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
 DEBUG_FLAGS = ["-Xswiftc", "-warnings-as-errors", "--explicit-target-dependency-import-check", "error"]
 RELEASE_BINARY = str(ROOT / ".build/release/interlock")
 ASAN = ["--scratch-path", ".build-asan", "--sanitize", "address"]

@@ -15,11 +15,10 @@ def pytest_configure(config):
         raise pytest.UsageError(f"no binary at {binary_path()}: `swift build` first, or set INTERLOCK_BINARY")
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    report = yield
+    report = (yield).get_result()
     setattr(item, f"report_{report.when}", report)
-    return report
 
 
 @pytest.fixture

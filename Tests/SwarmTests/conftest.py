@@ -19,11 +19,10 @@ def pytest_configure(config):
         raise pytest.UsageError("the Swarm tests need root (namespaces, dockerd)")
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    report = yield
+    report = (yield).get_result()
     setattr(item, f"report_{report.when}", report)
-    return report
 
 
 @pytest.fixture(scope="session")
