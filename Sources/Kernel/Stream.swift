@@ -114,6 +114,8 @@ public final class ListeningSocket: Sendable {
     public let descriptor: Int32
     private let closed = Atomic<Bool>(false)
 
+    // Not to be inlined across modules: the 6.3.1 optimiser crashes on a throwing class initialiser in a `do`.
+    @inline(never)
     public init(_ address: SocketAddress, backlog: Int32 = 128, isDualStack: Bool = false) throws(SystemError) {
         descriptor = try Socket.listen(address, backlog: backlog, sharesPort: false, isDualStack: isDualStack)
     }
