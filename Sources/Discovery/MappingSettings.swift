@@ -8,8 +8,7 @@ public struct MappingSettings: Hashable, Sendable {
     public var labelPrefix: String
     /// The proxy group that is served; "" is the default group.
     public var serviceCluster: String
-    /// Names or ids of the networks the proxies sit on, in order of preference. Empty: they sit on none (host
-    /// networking). nil: nobody knows.
+    /// Names or ids of the networks the proxies sit on. Empty: they sit on none (host networking). nil: nobody knows.
     public var proxyNetworks: [String]?
     public var hostOwnership: HostOwnership
 

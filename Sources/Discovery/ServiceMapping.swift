@@ -1,10 +1,34 @@
 // From an inventory to the snapshot it asks for: a pure function, the same for every controller that sees the same.
+// One bad service never harms another: each is judged alone, and only good ones meet in `RouteMerging`.
 
 public import Model
 
 public enum ServiceMapping {
     /// The snapshot that this inventory asks for, in canonical order whatever the order of the input.
     public static func snapshot(of inventory: Inventory, settings: MappingSettings) -> Snapshot {
-        Snapshot(order: inventory.order)
+        var candidates: [Candidate] = []
+        var findings: [Diagnostic] = []
+        func take(_ verdict: Verdict) {
+            switch verdict {
+            case .routed(let candidate): candidates.append(candidate)
+            case .leftOut(let diagnostics): findings += diagnostics
+            case .ignored: break
+            }
+        }
+        let swarm = SwarmMapping(inventory, settings: settings)
+        for service in newest(inventory.services) { take(swarm.verdict(on: service)) }
+        let machine = ContainerMapping(settings: settings, networks: NetworkIndex(inventory.networks))
+        for container in inventory.containers { take(machine.verdict(on: container)) }
+        let files = FileMapping(settings: settings)
+        let (used, passedOver) = files.services(of: inventory.files)
+        findings += passedOver
+        for (service, file) in used { take(files.verdict(on: service, in: file)) }
+        var merging = RouteMerging(settings: settings)
+        return merging.snapshot(of: candidates, findings: findings, order: inventory.order)
+    }
+
+    /// One service for each id: of two, the one with the higher version.
+    private static func newest(_ services: [SwarmService]) -> [SwarmService] {
+        Array(Dictionary(services.map { ($0.id, $0) }) { $0.version >= $1.version ? $0 : $1 }.values)
     }
 }
