@@ -194,7 +194,8 @@ struct ForwardedRequestTests {
     func trailers() {
         let lines = fieldLines(
             forwarded(
-                "POST / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
+                "POST / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\nTrailer: X-Sum\r\n"
+                    + "Transfer-Encoding: chunked\r\n\r\n"
             ))
         #expect(
             lines.prefix(5) == [
