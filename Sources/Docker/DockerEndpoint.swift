@@ -1,5 +1,6 @@
 // Where the Engine API is: the setting's text, or what Docker's own client would do with its environment.
-// Reads text, so that a wrong setting is told before anything starts; `whyHopeless` alone looks whether anything is there.
+// Reads text, so that a wrong setting is told before anything starts; `whyHopeless` alone looks whether anything is
+// there.
 
 import Kernel
 import TLS

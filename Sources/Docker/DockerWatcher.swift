@@ -154,12 +154,18 @@ public final class DockerWatcher: Sendable {
             action, startedNs: startedNs, endedNs: endedNs, isBusy: isBusy, hasMoved: hasMoved,
             random: Machine.random())
         if action == .tasks, hasMoved, pass.lister.hasUnknownServices { pass.schedule.hint(nowNs: endedNs) }
-        noteUnannounced(action, hasMoved && world.services != before.services && !pass.isFirst, startedNs)
+        // Counts of tasks change in a service without an event; its version never does.
+        let haveServicesChanged = !pass.isFirst && Self.versions(world.services) != Self.versions(before.services)
+        noteUnannounced(action, haveServicesChanged, startedNs)
         record(action, pass.lister, startedNs: startedNs, endedNs: endedNs)
         if pass.hasFailed { note(DockerNote(.info, "the engine answers again")) }
         pass.hasFailed = false
         if hasMoved || pass.isFirst { deliver(pass.lister.observation()) }
         pass.isFirst = false
+    }
+
+    private static func versions(_ services: [SwarmService]) -> [String: UInt64] {
+        Dictionary(services.map { ($0.id, $0.version) }) { first, _ in first }
     }
 
     /// Everything stays as it was.

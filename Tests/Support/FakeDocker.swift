@@ -157,7 +157,8 @@ public final class FakeDocker: Sendable {
             }
             if Self.isOlder(request.version, than: oldest) {
                 return .failure(
-                    400, "client version \(request.version) is too old. Minimum supported API version is \(oldest), "
+                    400,
+                    "client version \(request.version) is too old. Minimum supported API version is \(oldest), "
                         + "please upgrade your client to a newer version")
             }
         }
