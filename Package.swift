@@ -53,7 +53,7 @@ let package = Package(
             name: "Admin", dependencies: ["Routing", "Telemetry", "Wire", "Kernel", "Model"], swiftSettings: common),
 
         // A backend to try things against; part of the binary, no part of the proxy.
-        .target(name: "Demo", dependencies: ["Wire", "Kernel"], swiftSettings: common),
+        .target(name: "Demo", dependencies: ["Wire", "Model", "Telemetry", "Kernel"], swiftSettings: common),
 
         .executableTarget(
             name: "interlock",
@@ -86,6 +86,7 @@ let package = Package(
         .testTarget(
             name: "AdminTests", dependencies: ["Admin", "Routing", "Model", "Telemetry", "Kernel", "Support"],
             swiftSettings: common),
+        .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire", "Kernel", "Support"], swiftSettings: common),
         .testTarget(name: "InterlockTests", dependencies: ["interlock", "Support"], swiftSettings: common),
         .testTarget(name: "TreeTests", swiftSettings: common),
     ]

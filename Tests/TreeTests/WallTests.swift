@@ -34,7 +34,7 @@ private let walls: [String: Wall] = [
         ["Discovery", "Model", "Wire", "TLS", "Kernel"], ["Glibc", "Synchronization", "FoundationEssentials"]),
     "Controller": Wall(["Docker", "Discovery", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "Admin": Wall(["Routing", "Telemetry", "Wire", "Kernel", "Model"], ["Glibc", "Synchronization"]),
-    "Demo": Wall(["Wire", "Kernel"], ["Glibc", "Synchronization"]),
+    "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "interlock": Wall(
         [
             "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy", "Routing", "Telemetry",
