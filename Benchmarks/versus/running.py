@@ -45,6 +45,18 @@ class Running:
                 fail(f"{name} does not listen on {port}")
             time.sleep(0.02)
 
+    def wait_for_answer(self):
+        """Listening is not serving: a proxy may have to read its services first."""
+        deadline = time.monotonic() + 30
+        status = b""
+        while b" 200 " not in status:
+            if time.monotonic() > deadline:
+                fail(f"{self.name} does not serve: {status!r}")
+            time.sleep(0.02)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as probe:
+                probe.sendall(b"GET /1k HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+                status = probe.recv(64).split(b"\r\n")[0]
+
     def pids(self) -> list[int]:
         """The process and all its descendants."""
         found, queue = [], [self.process.pid]

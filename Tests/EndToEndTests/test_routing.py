@@ -137,22 +137,19 @@ def test_a_label_that_restricts_and_is_not_enforced_unroutes_its_service(interlo
 
 # The services file changes.
 
-BAD_FILES = [
-    b"",
-    b"{",
-    b"[]",
-    b"null",
-    b'{"services": 1}',
-    b'{"services": [{"name": 1}]}',
-    b"\xff\xfe",
-    b"{" * 100_000,
-    b'{"services": [{"name": "x", "endpoints": ["nonsense"]}]}',
-]
+BAD_FILES = {
+    "empty": b"",
+    "cut": b'{"services": [{"name": "web"',
+    "array": b"[]",
+    "null": b"null",
+    "number": b'{"services": 1}',
+    "bytes": b"\xff\xfe",
+    "deep": b"{" * 100_000,
+    "deep-arrays": b'{"services":' + b"[" * 100_000,
+}
 
 
-@pytest.mark.parametrize(
-    "content", BAD_FILES, ids=["empty", "cut", "array", "null", "number", "types", "bytes", "deep", "endpoint"]
-)
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES.keys())
 def test_bad_content_keeps_the_last_good(interlock, backend, content):
     task = backend()
     proxy = interlock([service("web", [task], hosts="web.test")])
@@ -161,6 +158,21 @@ def test_bad_content_keeps_the_last_good(interlock, backend, content):
     assert proxy.get().status == 200
     proxy.write_services([service("web", [task], hosts="web.test"), service("new", [task], hosts="new.test")])
     proxy.wait_for_status(200, host="new.test")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"name": 1}, {"name": "bad", "endpoints": ["nonsense"]}, {"name": "bad", "labels": []}, 7, {"endpoints": []}],
+    ids=["name", "endpoint", "labels", "number", "no-name"],
+)
+def test_a_bad_entry_harms_no_other(interlock, backend, entry):
+    task = backend()
+    proxy = interlock([service("web", [task], hosts="web.test")])
+    good = [service("web", [task], hosts="web.test"), service("new", [task], hosts="new.test")]
+    proxy.write_services(json.dumps({"services": [*good, entry]}))
+    proxy.wait_for_status(200, host="new.test")
+    assert proxy.get().status == 200
+    assert any(each["severity"] == "error" for each in proxy.api_routes()["diagnostics"]), proxy.api_routes()
 
 
 def test_a_bad_file_at_the_start_is_exit_2_with_one_clear_line(interlock):

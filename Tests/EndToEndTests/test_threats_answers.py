@@ -201,7 +201,8 @@ def test_16_a_bad_answer_is_502_and_poisons_nothing(web, answer):
         assert connection.read_response().status == 502
     task._scripts.clear()
     assert [proxy.get(f"/{number}").body for number in range(3)] == [b"/0", b"/1", b"/2"]
-    assert all(each.ended for each in {each.connection for each in task.requests if each.target == "/bad"})
+    spoiled = {each.connection for each in task.requests if each.target == "/bad"}
+    wait_until(lambda: all(each.ended for each in spoiled), message="the connections of bad answers are closed")
 
 
 TRUNCATED = [

@@ -58,7 +58,7 @@ def test_46_fields_in_the_access_log(interlock, backend, kind, value):
 
 def access_lines(proxy, count):
     def written():
-        lines = proxy.output_path.read_bytes().decode("utf-8").splitlines()
+        lines = proxy.output_path.read_bytes().decode("utf-8").split("\n")[:-1]
         return lines if len(lines) >= count else None
 
     lines = wait_until(written, message=f"{count} lines of access log")
@@ -220,7 +220,8 @@ def test_48_connect_failures_are_retried_elsewhere_for_any_method(interlock, bac
             assert connection.read_response().status == 200
     assert [each.target for each in good.requests] == [f"/{number}" for number in range(10)]
     assert {each.body for each in good.requests} == {b"only once"}
-    assert proxy.metric("interlock_retries_total") >= 4
+    # After a few failures in a row the task is left alone for a while.
+    assert 1 <= proxy.metric("interlock_retries_total") <= 5
 
 
 def test_48_a_post_is_not_replayed_once_bytes_left(interlock, backend):
@@ -297,7 +298,9 @@ def test_48_attempts_are_bounded(interlock, backend):
 def test_48_retries_zero(interlock, backend):
     proxy, (good, bad) = two_tasks(interlock, backend, retries=0)
     bad.stop_listening()
-    assert sorted(proxy.get().status for _ in range(10)) == [200] * 5 + [502] * 5
+    statuses = [proxy.get().status for _ in range(10)]
+    assert set(statuses) == {200, 502} and proxy.metric("interlock_retries_total") == 0, statuses
+    assert len(good.requests) == statuses.count(200)
 
 
 def test_48_a_lost_request_leaves_nothing_to_the_next(interlock, backend):
