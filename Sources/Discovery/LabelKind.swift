@@ -179,7 +179,7 @@ extension LabelKind {
     private static func path(_ text: String) throws(LabelValueError) -> String {
         guard text.hasPrefix("/") else { throw LabelValueError(message: "write a path that begins with /") }
         var path = text
-        if path.utf8.count > 1, path.hasSuffix("/") { path.removeLast() }
+        if path.utf8.count > 2, path.hasSuffix("/") { path.removeLast() }
         guard Route.isNormalPrefix(path) else {
             throw LabelValueError(
                 message: "write a plain path: visible ASCII, no empty, . or .. segments, no ?, # or backslash, "

@@ -34,7 +34,7 @@ private struct StableHash {
     }
 
     mutating func add(_ number: Int?) {
-        var word = UInt64(bitPattern: Int64(number ?? -1))
+        var word = UInt64(bitPattern: Int64(number ?? .min))
         for _ in 0..<8 {
             value = (value ^ (word & 0xFF)) &* 0x0000_0100_0000_01B3
             word >>= 8
