@@ -35,6 +35,7 @@ struct DemoPages {
                 extra: "Upgrade: websocket\r\nConnection: Upgrade\(closes ? ", close" : "")\r\n")
         case "/slow":
             connection.pause(milliseconds: request.number("ms", default: 1000, in: 0...Self.pauseLimitMs))
+            if connection.server.isStopping { closes = true }
             try sendEcho(200, body)
         case "/upload": try sendUpload(body)
         case "/sse": try sendEvents()

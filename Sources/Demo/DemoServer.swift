@@ -49,6 +49,9 @@ public final class DemoServer: Sendable {
 
     public var connectionCount: Int { state.withLock { $0.connections.count } }
 
+    /// Of these, with a request under way.
+    var busyCount: Int { state.withLock { $0.connections.values.count { !$0.isIdle } } }
+
     /// Accepts from now on, one thread for each address.
     public func start() throws(SystemError) {
         for listener in listeners {
