@@ -144,7 +144,8 @@ private let hasPromtool = shell("command -v promtool").status == 0
         let body = try fixture.get("/api/routes").body
         for expected in [
             #"{"version":42,"order":{"cluster":"c1","version":7,"listed_at_ns":9},"routes":["#,
-            #"{"host":"*.web.test","path":"/app","rewrites_prefix":true,"path_policy":"safe","services":["web\"\\\n"]}"#,
+            #"{"host":"*.web.test","path":"/app","rewrites_prefix":true,"path_policy":"safe","#
+                + #""services":["web\"\\\n"]}"#,
             #""name":"web\"\\\n","stack":"shop","cluster":"","source":"file","backend_mode":"task","desired_tasks":3,"#,
             #""options":{"connect_timeout_ms":100,"retry_on":[502,503]}"#,
             #"{"id":"task1","address":"10.0.0.2:80","state":"ready"}"#,
