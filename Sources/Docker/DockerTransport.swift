@@ -150,8 +150,27 @@ final class DockerTransport: @unchecked Sendable {
     deinit { close() }
 
     private func sendCiphertext(_ deadline: Deadline) throws(DockerError) {
-        guard let bytes = session?.takeOutput(), !bytes.isEmpty else { return }
-        try write(bytes, deadline)
+        guard let session else { return }
+        let bytes = session.takeOutput()
+        guard !bytes.isEmpty else { return }
+        do throws(DockerError) { try write(bytes, deadline) } catch {
+            // A server that refuses our certificate says so and hangs up: its words are the better reason.
+            throw Self.alert(from: stream, session) ?? error
+        }
+    }
+
+    /// What a peer that hung up had said before.
+    private static func alert(from stream: Stream, _ session: TLSSession) -> DockerError? {
+        guard let bytes = try? stream.readSome(maximum: 65536, timeoutMs: 0) else { return nil }
+        bytes.withUnsafeBytes { session.receive($0) }
+        return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
+            do throws(TLSError) {
+                _ = try session.read(into: buffer)
+                return nil
+            } catch {
+                return DockerError(kind: .tls, call: "", message: error.description)
+            }
+        }
     }
 
     /// - Returns: false at the end of the stream.

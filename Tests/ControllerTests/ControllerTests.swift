@@ -40,7 +40,8 @@ private final class Bench {
 @Suite struct ControllerTests {
     private func file(_ services: [(name: String, host: String)]) -> String {
         let items = services.map { service in
-            #"{"name":"\#(service.name)","labels":{"com.docker.lb.hosts":"\#(service.host)"},"endpoints":["127.0.0.1:1"]}"#
+            #"{"name":"\#(service.name)","labels":{"com.docker.lb.hosts":"\#(service.host)"},"#
+                + #""endpoints":["127.0.0.1:1"]}"#
         }
         return "{\"services\":[\(items.joined(separator: ","))]}"
     }

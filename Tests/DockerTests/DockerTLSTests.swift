@@ -60,6 +60,25 @@ import Testing
         #expect(seen.wait { $0.last?.inventory.services.isEmpty == true })
     }
 
+    @Test func aServerThatRefusesOurCertificateIsQuoted() throws {
+        let (authority, _) = try folder()
+        let (_, strangers) = try folder()
+        let engine = try FakeDocker()
+        defer { engine.stop() }
+        let proxy = try TLSProxy(to: engine.path, authority: authority, certificate: "server")
+        defer { proxy.stop() }
+        var credentials = DockerEndpoint.Credentials(directory: strangers)
+        credentials.authorityFile = authority.authorityFile
+        let client = DockerClient(
+            endpoint: DockerEndpoint(address: .tcp(host: "127.0.0.1", port: proxy.port), credentials: credentials),
+            callTimeoutMs: 5_000)
+        for _ in 0..<5 {
+            let error = #expect(throws: DockerError.self) { try client.get(.info) }
+            #expect(error?.kind == .tls)
+            #expect(error?.description.contains("unknown ca") == true, "\(error?.description ?? "")")
+        }
+    }
+
     @Test func aServerThatIsAnotherIsATLSFailure() throws {
         let (authority, folder) = try folder()
         try authority.issue("other", names: "DNS:other.test")

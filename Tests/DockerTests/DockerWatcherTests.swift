@@ -58,7 +58,8 @@ private final class Bench {
         #"{"Type":"service","Action":"update","Actor":{"ID":"x"},"timeNano":1795363354174591715}"#
 
     private static func service(_ name: String, version: Int = 10) -> String {
-        #"{"ID":"id-\#(name)","Version":{"Index":\#(version)},"Spec":{"Name":"\#(name)","Labels":{},"Mode":{"Global":{}}}}"#
+        #"{"ID":"id-\#(name)","Version":{"Index":\#(version)},"#
+            + #""Spec":{"Name":"\#(name)","Labels":{},"Mode":{"Global":{}}}}"#
     }
 
     @Test func handsOutWhatWasRecorded() throws {
@@ -326,7 +327,8 @@ private final class Bench {
         let bench = try Bench()
         defer { bench.stop() }
         func config(_ name: String, _ data: String) -> String {
-            #"{"ID":"\#(name)","Version":{"Index":3},"Spec":{"Name":"\#(name)","Labels":{"com.docker.lb.services":"true"},"Data":"\#(data)"}}"#
+            #"{"ID":"\#(name)","Version":{"Index":3},"Spec":{"Name":"\#(name)","Data":"\#(data)","#
+                + #""Labels":{"com.docker.lb.services":"true"}}}"#
         }
         let list = [config("bad-json", "eA=="), config("bad-base64", "%%%"), config("good", "eyJzZXJ2aWNlcyI6W119")]
         bench.engine.answer("/configs", .json("[" + list.joined(separator: ",") + "]"))

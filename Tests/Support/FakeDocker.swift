@@ -206,8 +206,8 @@ public final class FakeDocker: Sendable {
         let version = state.withLock { $0.apiVersion }
         let versionField = version.map { "Api-Version: \($0)\r\n" } ?? ""
         return Array(
-            ("HTTP/1.1 \(status) Text\r\n\(versionField)Content-Type: application/json\r\nServer: Docker/20.10.24 (linux)"
-                + "\r\nDate: Sun, 22 Nov 2026 16:01:14 GMT\r\n\(length)\r\n\r\n").utf8)
+            ("HTTP/1.1 \(status) Text\r\n\(versionField)Content-Type: application/json\r\n"
+                + "Server: Docker/20.10.24 (linux)\r\nDate: Sun, 22 Nov 2026 16:01:14 GMT\r\n\(length)\r\n\r\n").utf8)
     }
 
     private static func chunk(_ bytes: [UInt8]) -> [UInt8] {

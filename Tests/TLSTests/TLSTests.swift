@@ -100,7 +100,8 @@ private let authority = Result { () throws in
         }
         let request = Array("GET /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8)
         try request.withUnsafeBytes { try session.write($0) }
-        try stream.writeAll(session.takeOutput(), timeoutMs: 5_000)
+        // A server that refused our certificate may be gone already; what it said is still to be read.
+        try? stream.writeAll(session.takeOutput(), timeoutMs: 5_000)
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 100)
         while !String(decoding: answer, as: UTF8.self).hasSuffix("the end") {
