@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from names import IMAGE, NETWORK
 from harness import Interlock, wait_until
+from images import IMAGE, NETWORK, build_image
 from lab import Swarm
 from lab.proxied import Proxied
 
@@ -32,10 +32,6 @@ def rootfs():
     if not (tree / "interlock").exists():
         subprocess.run([str(ROOT / "scripts" / "rootfs.sh")], check=True)
     return tree
-
-
-def build_image(node):
-    node.docker("build", "--quiet", "--tag", IMAGE, ROOT / "docker", timeout=180)
 
 
 @pytest.fixture(scope="module")

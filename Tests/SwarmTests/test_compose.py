@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from names import IMAGE
+from harness import wait_until
+from images import IMAGE
 from lab.proxied import Proxied
 
 pytestmark = pytest.mark.timeout(120)
@@ -44,7 +45,7 @@ def test_compose_brings_up_the_proxy_and_a_demo_behind_it(engine, compose):
         "--label", "com.docker.lb.port=8080", IMAGE, "demo-backend")
     proxy.wait_for("more.test")
     compose("up", "--detach", "--scale", "demo=3")
-    assert len(proxy.instances("demo.test", 3)) >= 1
+    wait_until(lambda: len(proxy.instances("demo.test", 6)) == 3, 15, message="three containers answer")
     engine.docker("rm", "--force", container)
     proxy.wait_for_unknown_host("more.test")
     compose("stop", "demo")

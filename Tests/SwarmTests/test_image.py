@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from names import IMAGE
+from images import IMAGE
 from harness import wait_until
 from lab.proxied import Proxied
 

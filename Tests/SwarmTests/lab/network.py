@@ -1,6 +1,7 @@
 """The lab's wire: one bridge on the host, one veth pair to each node, and what earlier runs left behind.
 
-It touches only links named `ilb<pid>`/`ilv<pid>...`, their own FORWARD rules, and directories of the lab.
+A lab's tag is the process id and a number, `4711x1`. It touches only links named `ilb<tag>`, `ilv<tag>...`, their own
+FORWARD rules, and directories of labs.
 """
 
 import os
@@ -8,6 +9,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import zlib
 
 LAB_DIRECTORY = pathlib.Path("/tmp")
 LAB_PREFIX = "interlock-lab-"
@@ -24,8 +26,8 @@ def run(*command, check=True, input=None, timeout=60):
 class LabNetwork:
     """A bridge with the address `.1` of a /24 out of 100.64.0.0/10; nodes get .11, .12, ..."""
 
-    def __init__(self):
-        self.tag = os.getpid()
+    def __init__(self, tag):
+        self.tag = tag
         self.bridge = f"ilb{self.tag}"
         self.subnet = self._free_subnet()
         self.host_address = f"{self.subnet}.1"
@@ -56,7 +58,7 @@ class LabNetwork:
     def _free_subnet(self):
         routes = run("ip", "-4", "route", "show", "table", "all")
         for step in range(1024):
-            number = (self.tag * 7 + step) % (64 * 256)
+            number = (zlib.crc32(self.tag.encode()) + step) % (64 * 256)
             subnet = f"100.{64 + number // 256}.{number % 256}"
             if f"{subnet}." not in routes:
                 return subnet
@@ -80,15 +82,15 @@ def remove_cgroups(name):
 
 def remove_stale():
     """Removes what runs left whose process is gone: bridges, rules, directories, control groups. Never processes."""
-    for link in re.findall(r"\bilb([0-9]+)", run("ip", "-o", "link", "show", "type", "bridge", check=False)):
-        if not _is_alive(int(link)):
+    for link in re.findall(r"\bilb([0-9]+x[0-9]+)", run("ip", "-o", "link", "show", "type", "bridge", check=False)):
+        if not _is_alive(link):
             _remove_bridge(f"ilb{link}")
     for directory in LAB_DIRECTORY.glob(f"{LAB_PREFIX}*"):
         tag = directory.name.removeprefix(LAB_PREFIX)
-        if tag.isdigit() and not _is_alive(int(tag)):
+        if not _is_alive(tag):
             remove_cgroups(directory.name)
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _is_alive(process_id):
-    return os.path.exists(f"/proc/{process_id}")
+def _is_alive(tag):
+    return os.path.exists(f"/proc/{tag.partition('x')[0]}")

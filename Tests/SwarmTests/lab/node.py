@@ -111,18 +111,18 @@ class Node:
 
     # Use.
 
-    def docker(self, *arguments, input=None, timeout=120, check=True, environment=None):
-        """The docker CLI against this node; its standard output without the last line end."""
+    def docker(self, *arguments, input=None, timeout=120, check=True, environment=None, merged=False):
+        """The docker CLI against this node; its standard output without the last line end. `merged`: errors too."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
         clean.update(DOCKER_HOST=f"unix://{self.socket_path}", DOCKER_BUILDKIT="0",
                      DOCKER_CONFIG=str(self.directory / "client"), **(environment or {}))
         done = subprocess.run(
-            [DOCKER, *[str(each) for each in arguments]], env=clean, capture_output=True, input=input,
-            timeout=timeout, check=False)
+            [DOCKER, *[str(each) for each in arguments]], env=clean, input=input, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE, timeout=timeout, check=False)
         if check and done.returncode != 0:
             raise CommandFailure(
                 f"{self.name}: docker {' '.join(str(each) for each in arguments)}: exit {done.returncode}\n"
-                f"{done.stderr.decode('utf-8', 'replace')}")
+                f"{(done.stderr or done.stdout).decode('utf-8', 'replace')}")
         return done.stdout if isinstance(input, bytes) else done.stdout.decode("utf-8", "replace").rstrip("\n")
 
     def api(self, path, method="GET", body=None, filters=None):

@@ -2,6 +2,7 @@
 
 import atexit
 import datetime
+import itertools
 import json
 import os
 import shutil
@@ -11,12 +12,16 @@ from .network import LAB_DIRECTORY, LAB_PREFIX, LabNetwork, remove_cgroups, remo
 from .node import Node
 
 
+_numbers = itertools.count(1)
+
+
 class Swarm:
     """Context manager. `manager` is the first node, `worker` the second. `joined=False`: engines without a Swarm."""
 
     def __init__(self, count=2, joined=True):
         self.count, self.joined = count, joined
-        self.directory = LAB_DIRECTORY / f"{LAB_PREFIX}{os.getpid()}"
+        self.tag = f"{os.getpid()}x{next(_numbers)}"
+        self.directory = LAB_DIRECTORY / f"{LAB_PREFIX}{self.tag}"
         self.nodes, self.network = [], None
 
     def start(self):
@@ -25,7 +30,7 @@ class Swarm:
         self.directory.mkdir()
         atexit.register(self.stop)
         try:
-            self.network = LabNetwork()
+            self.network = LabNetwork(self.tag)
             for index in range(self.count):
                 node = Node(f"n{index + 1}", f"{self.network.subnet}.{11 + index}", self.network, self.directory)
                 self.nodes.append(node)
@@ -119,7 +124,7 @@ class Swarm:
             time.sleep(interval)
 
     def task_logs(self, service):
-        return self.manager.docker("service", "logs", "--raw", service, check=False)
+        return self.manager.docker("service", "logs", "--raw", service, check=False, merged=True)
 
     def put_config(self, name, content, labels=None):
         """Creates a Docker config from text or from a value that becomes JSON."""
