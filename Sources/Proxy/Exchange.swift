@@ -91,6 +91,8 @@ struct Exchange: ~Copyable {
     var didContinue = false
     /// The next attempt takes no pooled connection.
     var wantsNewConnection = false
+    /// What to say when no task is left to try.
+    var lastFailure = Outcome.noTask
     /// Bytes of `sent` that are the head.
     var headCount: Int32 = 0
 
@@ -195,7 +197,7 @@ struct Exchange: ~Copyable {
         while phase == .awaiting {
             let rest = input.slice(from: position)
             if rest.count > 0 { responseHeadSeen = true }
-            switch head.parse(rest, scanned: scanned, requestMethod: method) {
+            switch head.parse(rest, scanned: scanned, requestMethod: method, asksUpgrade: asksUpgrade) {
             case .incomplete: return .needHead
             case .refused: return .failed(.badResponse)
             case .complete(let byteCount):
@@ -258,7 +260,8 @@ struct Exchange: ~Copyable {
         // is unambiguous (RFC 9110 10.1.1). And an error before the end of the body mostly means that nobody reads it.
         if !requestIsComplete, (expectsContinue && !didContinue) || status >= 400 { keepsClient = false }
         response = BodyRelay(
-            head.body, writesChunks: writesChunks, announced: source.slice(head.announcedTrailers), isResponse: true)
+            head.body, writesChunks: writesChunks,
+            announced: acceptsTrailers ? source.slice(head.announcedTrailers) : .empty, isResponse: true)
         writeHead(
             head, from: source, framing: framing, connection: keepsClient ? .keepAlive : .close, &writer,
             surroundings, &sink)

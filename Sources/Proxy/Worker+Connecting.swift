@@ -18,10 +18,9 @@ extension Worker {
     /// answer when no task is left to try.
     mutating func connect(_ slot: UInt32) {
         let exchange = exchanges[slot]
-        var lastFailure = Outcome.noTask
         while true {
             guard let member = pickMember(slot) else {
-                endExchange(slot, with: lastFailure)
+                endExchange(slot, with: exchange.pointee.lastFailure)
                 return
             }
             exchange.pointee.attempts &+= 1
@@ -52,9 +51,8 @@ extension Worker {
                 let failure = UpstreamFailure(connectCode: code)
                 noteConnectFailure(home)
                 countFailure(slot, failure)
-                lastFailure = Outcome(failure)
                 guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
-                    endExchange(slot, with: lastFailure)
+                    endExchange(slot, with: Outcome(failure))
                     return
                 }
                 counters.add(RetryReason.connectFailed)

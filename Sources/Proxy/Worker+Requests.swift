@@ -20,6 +20,8 @@ extension Worker {
             answerRequest(slot, bytes, outcome)
         case .answerHere:
             answerMaxForwards(slot, bytes)
+        case .redirect:
+            redirectToRoot(slot, bytes)
         case .forward(let route):
             exchange = makeExchange(slot, bytes, headCount: headCount, route: route)
             if exchange == Slab<Exchange>.none { answerRequest(slot, bytes, .refused) }
@@ -65,6 +67,8 @@ extension Worker {
         case answer(Outcome)
         /// Max-Forwards reached zero.
         case answerHere
+        /// The bare root of a route whose prefix is stripped: its documents' relative links need the slash.
+        case redirect
     }
 
     private mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
@@ -76,6 +80,7 @@ extension Worker {
         case .unknownPath: return .answer(.unknownPath)
         case .route(let index):
             let route = publication.table.route(index)
+            if route.rewritesPrefix, path.count == Int(route.prefixCount) { return .redirect }
             let pool = publication.table.pool(route.pool)
             if pool.memberCount == 0 { return .answer(.noTask) }
             if !route.pathPolicyIsRaw, !pathIsUnambiguous(path, host: host, route: index) {
@@ -162,6 +167,8 @@ extension Worker {
 
     // MARK: Answers of our own
 
+    private static var allowLine: Bytes { Bytes("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n") }
+
     /// Answers the request in `requestHead` with an outcome.
     private mutating func answerRequest(_ slot: UInt32, _ bytes: Bytes, _ outcome: Outcome) {
         let client = clients[slot]
@@ -190,7 +197,32 @@ extension Worker {
             explanation: isTrace ? "TRACE is not offered here." : "The request ended at this proxy, as it asked.",
             format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)), isHead: false, closes: closes,
             version: requestHead.version, retryAfterS: nil, requestID: requestID(slot, bytes),
-            extraLines: "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
+            extraLines: Self.allowLine)
+        client.pointee.closesAfterAnswer = closes
+        countLocal(slot, local, rejection: nil, bytes: bytes, hasHead: true)
+        sendLocal(slot, local)
+    }
+
+    /// Sends the client from `/app` to `/app/`, the query kept: 301 for GET and HEAD, else 308, which keeps the method.
+    private mutating func redirectToRoot(_ slot: UInt32, _ bytes: Bytes) {
+        let client = clients[slot]
+        let method = requestHead.method
+        let closes = !requestHead.isPersistent || isDraining || requestHead.body != .none
+        var writer = ByteWriter(base: headScratch + Self.headScratchSize / 2, capacity: Self.headScratchSize / 2)
+        writer.append("Location: ")
+        writer.append(bytes.slice(requestHead.path))
+        writer.append("/")
+        if requestHead.hasQuery {
+            writer.append("?")
+            writer.append(bytes.slice(requestHead.query))
+        }
+        writer.append("\r\n")
+        let local = LocalAnswer(
+            outcome: .ok, status: method == .get || method == .head ? 301 : 308, code: "redirect",
+            explanation: "This service is found under the same address with a slash at its end.",
+            format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)), isHead: method == .head,
+            closes: closes, version: requestHead.version, retryAfterS: nil, requestID: requestID(slot, bytes),
+            extraLines: writer.bytes)
         client.pointee.closesAfterAnswer = closes
         countLocal(slot, local, rejection: nil, bytes: bytes, hasHead: true)
         sendLocal(slot, local)
@@ -202,7 +234,7 @@ extension Worker {
             outcome: .refused, status: refusal.status, code: refusal.reason.code,
             explanation: Outcome.refused.explanation, format: .html, isHead: false, closes: true, version: .http11,
             retryAfterS: nil, requestID: requestIDs.makeID(),
-            extraLines: refusal.status == 405 ? "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" : "")
+            extraLines: refusal.status == 405 ? Self.allowLine : .empty)
         countLocal(
             slot, local, rejection: RejectionReasons.number(of: refusal.reason), bytes: bytes, hasHead: false)
         sendLocal(slot, local)
@@ -226,12 +258,13 @@ extension Worker {
     /// Writes an answer into the head scratch and sends it. A client that is gone is noticed by its next event.
     mutating func sendLocal(_ slot: UInt32, _ local: borrowing LocalAnswer) {
         date.update(nowNs: nowNs)
-        var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize)
+        // The other half may hold the extra lines.
+        var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize / 2)
         local.requestID.withBytes { id in
             StandardResponses.write(
                 status: local.status, code: local.code, explanation: local.explanation, requestID: id,
                 format: local.format, isHead: local.isHead, closes: local.closes, clientVersion: local.version,
-                retryAfterSeconds: local.retryAfterS, date: date.bytes, extraLines: Bytes(local.extraLines),
+                retryAfterSeconds: local.retryAfterS, date: date.bytes, extraLines: local.extraLines,
                 into: &writer)
         }
         let client = clients[slot]
@@ -265,5 +298,6 @@ struct LocalAnswer: ~Copyable {
     var version: HTTPVersion
     var retryAfterS: Int?
     var requestID: RequestID
-    var extraLines: StaticString = ""
+    /// Ready field lines, valid until the answer is written.
+    var extraLines = Bytes.empty
 }

@@ -93,8 +93,11 @@ extension Worker {
         case .leavesRoot:
             return false
         case .paths(let n1, let n2):
+            let rest = UnsafeMutableRawBufferPointer(rebasing: memory[(2 * path.count)...])
+            let unresolved = PathPolicy.unifyingSlashes(n1, scratch: rest)
             return publication.table.lookup(host: host.raw, path: n1.raw) == .route(route)
                 && publication.table.lookup(host: host.raw, path: n2.raw) == .route(route)
+                && publication.table.lookup(host: host.raw, path: unresolved.raw) == .route(route)
         }
     }
 }

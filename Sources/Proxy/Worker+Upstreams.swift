@@ -467,6 +467,7 @@ extension Worker {
 
     mutating func countFailure(_ slot: UInt32, _ failure: UpstreamFailure) {
         counters.add(failure)
+        exchanges[slot].pointee.lastFailure = Outcome(failure)
         exchanges[slot].pointee.cells.addFailure()
     }
 }

@@ -27,10 +27,12 @@ struct Authority: BitwiseCopyable {
         }
         var port: UInt16?
         if hostEnd < to {
-            guard base[hostEnd] == ASCII.colon, let number = Self.port(base, from: hostEnd &+ 1, to: to) else {
-                return nil
+            guard base[hostEnd] == ASCII.colon else { return nil }
+            // RFC 3986 section 3.2.3: the digits may be missing.
+            if hostEnd &+ 1 < to {
+                guard let number = Self.port(base, from: hostEnd &+ 1, to: to) else { return nil }
+                port = number
             }
-            port = number
         }
         let isDotted = base[hostEnd &- 1] == ASCII.dot
         guard hostEnd &- from <= hostSizeLimit else { return nil }

@@ -33,6 +33,14 @@ public enum PathPolicy {
             n1: Bytes(UnsafePointer(memory), count: first), n2: Bytes(UnsafePointer(other), count: second))
     }
 
+    /// N1 as a server reads it that takes escaped slashes for slashes and resolves no dots after that: `/a%2f..` is
+    /// under `/a` for it, where N2 is the root. `scratch` must have room for the path.
+    public static func unifyingSlashes(_ n1: Bytes, scratch: UnsafeMutableRawBufferPointer) -> Bytes {
+        precondition(scratch.count >= n1.count)
+        guard let memory = scratch.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return .empty }
+        return Bytes(UnsafePointer(memory), count: unifySlashes(n1, into: memory))
+    }
+
     private static func isUnreserved(_ byte: UInt8) -> Bool { ASCII.isHostName(byte) }
 
     /// The byte that `%XX` at `index` stands for.
