@@ -110,17 +110,17 @@ enum ByteScan {
     static func endOfValue(_ base: UnsafePointer<UInt8>, from: Int, limit: Int) -> Int {
         var index = from
         while index &+ 8 <= limit {
-            // Cookies and browser names are long: 32 bytes at once, then the eight that stopped it.
-            while index &+ 32 <= limit {
-                let hits =
-                    controls(word(base, index)) | controls(word(base, index &+ 8))
-                    | controls(word(base, index &+ 16)) | controls(word(base, index &+ 24))
-                if hits != 0 { break }
-                index &+= 32
-            }
             let hits = controls(word(base, index))
             if hits == 0 {
                 index &+= 8
+                // Cookies and browser names are long: 32 bytes at once, as far as they are there.
+                while index &+ 32 <= limit {
+                    let more =
+                        controls(word(base, index)) | controls(word(base, index &+ 8))
+                        | controls(word(base, index &+ 16)) | controls(word(base, index &+ 24))
+                    if more != 0 { break }
+                    index &+= 32
+                }
                 continue
             }
             index &+= hits.trailingZeroBitCount >> 3
