@@ -1,6 +1,6 @@
 """The engine goes and comes back: routes stay, the watcher recovers. The binary runs outside Docker, for a dockerd that
 restarts stops its containers; the tasks live on the worker and are reached over their host-mode port. The Swarm is one
-of its own: after a restart of its manager an overlay of Docker 20.10 carries nothing between nodes for half a minute."""
+of its own: after its manager restarts, an overlay of Docker 20.10 carries nothing between nodes for half a minute."""
 
 import signal
 

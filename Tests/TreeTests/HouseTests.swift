@@ -13,6 +13,10 @@ private let longestFunction = 70
 private let largeFiles: [String: String] = [:]
 /// `file: function` over the limit, with the reason.
 private let longFunctions: [String: String] = [:]
+/// Files of the product that the product does not use, with the reason.
+private let unusedFiles: [String: String] = [
+    "Sources/interlock/HelpDocument.swift": "writes docs/CONFIGURATION.md from the settings table; a test compares"
+]
 
 @Suite("order in the house")
 struct HouseTests {
@@ -62,7 +66,8 @@ struct HouseTests {
     @Test("no file of the product is dead: something it declares is used in another")
     func deadFiles() {
         let words = Tree.swiftSources.map { ($0.path, identifiers(of: $0)) }
-        for file in Tree.swiftSources where !file.lines.contains(where: { $0.hasPrefix("@main") }) {
+        for file in Tree.swiftSources where unusedFiles[file.path] == nil {
+            guard !file.lines.contains(where: { $0.hasPrefix("@main") }) else { continue }
             let declared = declaredNames(of: file)
             let isUsed = words.contains { path, used in path != file.path && !declared.isDisjoint(with: used) }
             #expect(isUsed, "\(file.path): nothing it declares (\(declared.sorted().prefix(5))) is used elsewhere")
@@ -120,11 +125,13 @@ private func identifiers(of file: SourceFile) -> Set<String> {
 
 /// The names that the file declares, except those too common to prove anything.
 private func declaredNames(of file: SourceFile) -> Set<String> {
-    let introducers: Set<String> = ["struct", "class", "enum", "protocol", "typealias", "func", "let", "var", "case"]
+    var introducers: Set<String> = ["struct", "class", "enum", "protocol", "typealias", "func", "let", "var", "case"]
     let common: Set<String> = [
         "init", "count", "description", "name", "value", "index", "text", "start", "end", "none",
     ]
     var found: Set<String> = []
+    // An extension that adds an initializer is used by the name of its type.
+    if file.lines.contains(where: { $0.contains(" init(") }) { introducers.insert("extension") }
     for line in file.lines where !isComment(line) {
         // Declarations at the top or one level in; locals prove nothing.
         guard line.prefix(8).contains(where: { $0 != " " }) else { continue }

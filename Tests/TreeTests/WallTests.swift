@@ -1,4 +1,4 @@
-// The walls of the house: who may import whom. The table here is the law; Package.swift and every `import` line obey it.
+// The walls of the house: who may import whom. This table is the law; Package.swift and every `import` line obey it.
 // A new target or arrow is added here on purpose, together with docs/ARCHITECTURE.md.
 
 import Testing
