@@ -137,6 +137,19 @@ def test_an_answer_in_the_smallest_pieces(web):
     assert answer.body == b"hello"
 
 
+def test_a_head_in_pieces_leaves_nothing_to_the_next_answer(interlock, backend):
+    """What was looked at of one answer's head says nothing about the next answer on the same connection."""
+    task = backend()
+    proxy = interlock([service("web", [task], hosts="web.test")], environment={"INTERLOCK_RESPONSE_TIMEOUT": "3s"})
+    for size in (20, 100, 300, 500):
+        task.play(Send(response(200, b"ok", {"X-Long": "b" * 600}), size=size, pause=0.02))
+        assert proxy.get("/long").body == b"ok"
+        task.play(response(200, b"x" * 2000))
+        assert proxy.get("/short").body == b"x" * 2000
+        task.play(Send(response(200, length=False) + b"until the end"), Close())
+        assert proxy.get("/close").body == b"until the end"
+
+
 # Bodies.
 
 
