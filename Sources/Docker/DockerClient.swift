@@ -81,6 +81,8 @@ final class DockerClient: @unchecked Sendable {
             let status = try connection.receiveHead(deadline)
             guard (200..<300).contains(status) else {
                 let body = try connection.receiveBody(limit: 1 << 20, deadline)
+                // On a new connection the version was just agreed on: the engine takes none of ours.
+                if status == 400, Self.isAboutVersion(body) { agreement = .engineChooses }
                 throw Self.failure(DockerResponse(status: status, body: body), call)
             }
             begun()

@@ -93,6 +93,12 @@ struct DockerLister {
             (reader) throws(JSONError) in try reader.container()
         }
         if info.isManager { try judge(seen, isWhole: true, nowNs) }
+        // The engine's order means nothing and is not always the same.
+        next.services.sort { $0.id < $1.id }
+        next.nodes.sort { $0.id < $1.id }
+        next.networks.sort { $0.id < $1.id }
+        next.containers.sort { $0.id < $1.id }
+        next.configs.sort { $0.name < $1.name }
         world = next
     }
 
@@ -151,7 +157,7 @@ struct DockerLister {
             }
             tasks += found.filter { !$0.task.state.isTerminal && !listed.contains($0.task.id) }
         }
-        return tasks
+        return tasks.sorted { $0.task.id < $1.task.id }
     }
 
     /// One list call. Elements that make no sense are left out and told.
@@ -189,18 +195,7 @@ struct DockerLister {
 
     private mutating func refreshInfo(_ nowNs: UInt64) throws(ListFailure) {
         if let infoAtNs, nowNs &- infoAtNs < Self.infoIntervalNs { return }
-        let fresh: EngineInfo
-        do throws(DockerError) {
-            let body = try client.get(.info)
-            var reader = JSONReader(body)
-            do throws(JSONError) { fresh = try reader.engineInfo() } catch {
-                throw DockerError(
-                    kind: .badAnswer, call: DockerCall.info.name,
-                    message: "the answer is no valid JSON: \(error.message) at byte \(error.offset) of \(body.count)")
-            }
-        } catch {
-            throw .call(error)
-        }
+        let fresh = try askInfo()
         try settle(fresh, nowNs)
         infoAtNs = nowNs
         if fresh.isManager != info.isManager || fresh.swarmState != info.swarmState || info.serverVersion.isEmpty {
@@ -208,6 +203,43 @@ struct DockerLister {
         }
         info = fresh
         wasManager = wasManager || fresh.isManager
+    }
+
+    private mutating func askInfo() throws(ListFailure) -> EngineInfo {
+        do throws(DockerError) {
+            let body = try client.get(.info)
+            var reader = JSONReader(body)
+            do throws(JSONError) { return try reader.engineInfo() } catch {
+                throw DockerError(
+                    kind: .badAnswer, call: DockerCall.info.name,
+                    message: "the answer is no valid JSON: \(error.message) at byte \(error.offset) of \(body.count)")
+            }
+        } catch {
+            guard case .status(403) = error.kind else { throw .call(error) }
+            return try guessInfo(error)
+        }
+    }
+
+    /// Where a proxy in front of the engine forbids `/info`: an engine that lists services is a manager.
+    private mutating func guessInfo(_ refusal: DockerError) throws(ListFailure) -> EngineInfo {
+        if forbidden.insert(DockerCall.info.path).inserted {
+            note(
+                DockerNote(
+                    .warning, "the engine's API forbids /info, finding out by /services what it is",
+                    refusal.description))
+        }
+        var guess = EngineInfo()
+        do throws(DockerError) {
+            _ = try client.get(.services)
+            guess.isManager = true
+            guess.swarmState = .active
+        } catch {
+            switch error.kind {
+            case .status(403), .status(406), .status(503): break
+            default: throw .call(error)
+            }
+        }
+        return guess
     }
 
     /// An engine that starts answers before it knows its Swarm again; one that was demoted cannot list any more.

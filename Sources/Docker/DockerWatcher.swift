@@ -20,6 +20,7 @@ public final class DockerWatcher: Sendable {
         var status = DockerStatus()
         var lastGoodNs: UInt64?
         var lastEventNs: UInt64 = 0
+        var hasToldRefusal = false
         var thread: Thread?
         var events: EventStream?
     }
@@ -75,7 +76,9 @@ public final class DockerWatcher: Sendable {
     private func hear(_ hint: EventHint) {
         state.withLock { state in
             switch hint {
-            case .opened: state.status.isEventStreamOpen = true
+            case .opened:
+                state.status.isEventStreamOpen = true
+                state.hasToldRefusal = false
             case .closed: state.status.isEventStreamOpen = false
             case .event(_, let delayMs):
                 state.status.eventCount &+= 1
@@ -83,12 +86,25 @@ public final class DockerWatcher: Sendable {
                 if let delayMs { state.status.eventLagMs = delayMs }
             }
         }
-        if case .closed(let reason) = hint {
-            if !reason.isEmpty { note(DockerNote(.debug, "the event stream ended", reason)) }
+        if case .closed(let reason, let isRefusal) = hint {
+            tellClosed(reason, isRefusal: isRefusal)
             return
         }
         // Only the first of a flood wakes the lister.
         if !isHinted.exchange(true, ordering: .acquiringAndReleasing) { wakeup.ring() }
+    }
+
+    private func tellClosed(_ reason: String, isRefusal: Bool) {
+        guard !reason.isEmpty else { return }
+        let isNews = state.withLock { state in
+            defer { state.hasToldRefusal = state.hasToldRefusal || isRefusal }
+            return isRefusal && !state.hasToldRefusal
+        }
+        if isNews {
+            note(DockerNote(.warning, "the engine refuses to tell events, changes are seen by polling only", reason))
+        } else {
+            note(DockerNote(.debug, "the event stream ended", reason))
+        }
     }
 
     // MARK: The lister's thread

@@ -11,7 +11,7 @@ enum EventHint: Hashable, Sendable {
     /// Something happened, `delayMs` before it was heard, by the engine's clock against ours.
     case event(kind: String, delayMs: Int?)
     /// The stream ended; "" if it simply ended, as proxies between do to idle ones.
-    case closed(reason: String)
+    case closed(reason: String, isRefusal: Bool)
 }
 
 final class EventStream: Sendable {
@@ -53,15 +53,17 @@ final class EventStream: Sendable {
         var backoff = Backoff(firstMs: 250, limitMs: 5_000)
         while !isStopping.load(ordering: .acquiring) {
             var reason = ""
+            var isRefusal = false
             do throws(DockerError) {
                 try listen { backoff.reset() }
             } catch {
                 reason = error.description
                 // Silence and a cut of a stream that worked are everyday matters.
                 if error.kind == .timedOut || error.kind == .cancelled { reason = "" }
+                if case .status = error.kind { isRefusal = true }
             }
             guard !isStopping.load(ordering: .acquiring) else { return }
-            listener(.closed(reason: reason))
+            listener(.closed(reason: reason, isRefusal: isRefusal))
             _ = wakeup.wait(timeoutMs: backoff.nextMs())
         }
     }

@@ -1,7 +1,7 @@
 // When to list next. Pure: the time is handed in, so a test can play hours in a millisecond.
 //
 //   something happened (a hint)     full list at once, then at most 5 a second and no more than half of the time
-//   tasks are on the move           tasks alone every `busyMs`; every second when nothing moved for 30 s
+//   tasks are on the move           tasks alone every `busyMs`; every 750 ms when nothing moved for 30 s
 //                                   (a task that waits for a free port may wait for weeks)
 //   all quiet                       full list every `quietMs`, with jitter
 //   the last list failed            full list after the back-off
@@ -17,7 +17,7 @@ struct PollSchedule: Sendable {
 
     private static let fullSpacingNs: UInt64 = 200_000_000
     private static let calmAfterNs: UInt64 = 30_000_000_000
-    private static let calmNs: UInt64 = 1_000_000_000
+    private static let calmNs: UInt64 = 750_000_000
 
     private let quietNs: UInt64
     private let busyNs: UInt64

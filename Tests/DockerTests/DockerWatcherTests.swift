@@ -323,6 +323,54 @@ private final class Bench {
         #expect(bench.notes.all.contains { $0.detail.contains("GET \(path)") })
     }
 
+    @Test func anEngineThatForbidsInfoIsKnownByItsServices() throws {
+        let bench = try Bench()
+        defer { bench.stop() }
+        bench.engine.answer("/info", .failure(403, "Forbidden"))
+        try bench.start()
+        #expect(bench.seen.wait { $0.first?.inventory.services.count == 5 })
+        let plain = try Bench()
+        defer { plain.stop() }
+        plain.engine.answer("/info", .failure(403, "Forbidden"))
+        plain.engine.answer("/services", .body(503, try Recording.bytes("not-a-manager.json")))
+        try plain.start()
+        #expect(plain.seen.wait { $0.first?.inventory.containers.isEmpty == false })
+    }
+
+    @Test func anEngineThatForbidsEventsIsPolledAndSaidSoOnce() throws {
+        let bench = try Bench(pollMs: 50)
+        defer { bench.stop() }
+        bench.engine.answer("/events", .failure(403, "Forbidden"))
+        try bench.start()
+        #expect(bench.seen.wait { !$0.isEmpty })
+        #expect(eventually { bench.engine.requestCount("/events") >= 3 })
+        #expect(bench.notes.all.count { $0.level == .warning && $0.message.contains("by polling only") } == 1)
+        bench.engine.answer("/services", .json("[]"))
+        #expect(bench.seen.wait { $0.last?.inventory.services.isEmpty == true })
+    }
+
+    @Test func anEngineThatTakesNoneOfOurVersionsTellsEventsToo() throws {
+        let bench = try Bench()
+        defer { bench.stop() }
+        bench.engine.setVersion("1.60", oldest: "1.55")
+        try bench.start()
+        #expect(bench.seen.wait { $0.first?.inventory.services.count == 5 })
+        #expect(eventually { bench.engine.openEventStreamCount == 1 })
+    }
+
+    @Test func theOrderOfAListMeansNothing() throws {
+        let bench = try Bench(pollMs: 50)
+        defer { bench.stop() }
+        let (one, two) = (Self.service("one"), Self.service("two"))
+        bench.engine.answer("/tasks", .json("[]"))
+        bench.engine.answer("/services", .json("[\(one),\(two)]"))
+        try bench.startAndSettle()
+        bench.engine.answer("/services", .json("[\(two),\(one)]"))
+        let lists = bench.watcher.status.fullListCount
+        #expect(eventually { bench.watcher.status.fullListCount > lists + 2 })
+        #expect(bench.seen.all.count == 1)
+    }
+
     @Test func configsThatAreBadAreToldAndTheOthersStay() throws {
         let bench = try Bench()
         defer { bench.stop() }

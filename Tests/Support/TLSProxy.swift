@@ -55,14 +55,16 @@ public final class TLSProxy {
     public init(
         to socketPath: String, authority: TestAuthority, certificate: String, newest: String = "TLSv1_3"
     ) throws {
-        let script = authority.folder + "/proxy.py"
-        let portFile = authority.folder + "/port-\(Machine.random())"
+        // Tests share an authority: each proxy has files of its own.
+        let number = Machine.random()
+        let script = authority.folder + "/proxy-\(number).py"
+        let portFile = authority.folder + "/port-\(number)"
         try writeFile(script, Self.script)
         process = startProgram([
             "python3", script, socketPath, authority.authorityFile, "\(authority.folder)/\(certificate).pem",
             "\(authority.folder)/\(certificate).key", newest, portFile,
         ])
-        guard process > 0, eventually({ (try? readFile(portFile)) != nil }),
+        guard process > 0, eventually(timeoutMs: 30_000, { (try? readFile(portFile)) != nil }),
             let port = UInt16(String(decoding: try readFile(portFile), as: UTF8.self))
         else {
             stopProgram(process)
