@@ -38,6 +38,34 @@ extension HostPattern {
         self = isWildcard ? .wildcard(name) : .exact(name)
     }
 
+    /// Whether this is what reading its own description gives.
+    var isNormal: Bool {
+        switch self {
+        case .any: true
+        case .wildcard(let suffix): Self.isPlainName(suffix)
+        case .exact(let name):
+            Self.isPlainName(name) || name.hasPrefix("[") && (try? HostPattern(label: name)) == self
+        }
+    }
+
+    /// The rules of `checkName`, in one pass: snapshots hold thousands of names.
+    private static func isPlainName(_ name: String) -> Bool {
+        var labelCount = 0
+        var last = UInt8(ascii: ".")
+        for byte in name.utf8 {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+                labelCount += 1
+            case UInt8(ascii: "-") where labelCount > 0: labelCount += 1
+            case UInt8(ascii: ".") where labelCount > 0 && last != UInt8(ascii: "-"): labelCount = 0
+            default: return false
+            }
+            if labelCount > 63 { return false }
+            last = byte
+        }
+        return labelCount > 0 && last != UInt8(ascii: "-") && name.utf8.count <= 253
+    }
+
     private static func checkName(_ name: String) throws(HostPatternError) {
         guard !name.isEmpty else { throw HostPatternError(message: "is empty") }
         guard name.utf8.count <= 253 else { throw HostPatternError(message: "is longer than 253 characters") }

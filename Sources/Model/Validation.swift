@@ -67,7 +67,7 @@ extension Snapshot {
     }
 
     private func check(_ route: Route, _ problems: inout ProblemList) {
-        if route.host != .any, (try? HostPattern(label: route.host.description)) != route.host {
+        if !route.host.isNormal {
             problems.add("route \(route.host) \(route.pathPrefix): the host is not in its normal form")
         }
         if !Route.isNormalPrefix(route.pathPrefix) {
@@ -110,20 +110,32 @@ extension Route {
     /// that begin with `/` and do not end with it, none of them empty, `.` or `..`, without `?`, `#` and backslash,
     /// at most 1,024 bytes; percent signs only in escapes that cannot be written plainly.
     public static func isNormalPrefix(_ prefix: String) -> Bool {
-        if prefix == "/" { return true }
-        let bytes = Array(prefix.utf8)
-        guard bytes.first == UInt8(ascii: "/"), bytes.count <= 1024 else { return false }
-        let segments = bytes.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        return segments.allSatisfy { segment in
-            !segment.isEmpty && Array(segment) != [46] && Array(segment) != [46, 46]
-                && segment.allSatisfy { (0x21...0x7E).contains($0) && ![0x3F, 0x23, 0x5C].contains($0) }
-                && hasOnlyNeededEscapes(segment)
+        guard prefix != "/" else { return true }
+        guard prefix.utf8.first == UInt8(ascii: "/"), prefix.utf8.count <= 1024 else { return false }
+        var hasEscapes = false
+        var segmentCount = 0
+        var dotCount = 0
+        for byte in prefix.utf8.dropFirst() {
+            switch byte {
+            case UInt8(ascii: "/"):
+                if segmentCount == 0 || segmentCount == dotCount && dotCount <= 2 { return false }
+                (segmentCount, dotCount) = (0, 0)
+                continue
+            case UInt8(ascii: "."): dotCount += 1
+            case UInt8(ascii: "%"): hasEscapes = true
+            case UInt8(ascii: "?"), UInt8(ascii: "#"), UInt8(ascii: "\\"): return false
+            case 0x21...0x7E: break
+            default: return false
+            }
+            segmentCount += 1
         }
+        if segmentCount == 0 || segmentCount == dotCount && dotCount <= 2 { return false }
+        return !hasEscapes || hasOnlyNeededEscapes(Array(prefix.utf8))
     }
 
     /// Escapes are `%` and two upper-case hex digits of a byte that is neither unreserved nor a kind of slash.
-    private static func hasOnlyNeededEscapes(_ segment: ArraySlice<UInt8>) -> Bool {
-        var rest = segment
+    private static func hasOnlyNeededEscapes(_ path: [UInt8]) -> Bool {
+        var rest = path[...]
         while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {
             let digits = rest[(percent + 1)...].prefix(2)
             guard digits.count == 2, digits.allSatisfy({ (48...57).contains($0) || (65...70).contains($0) }),

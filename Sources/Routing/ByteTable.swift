@@ -1,17 +1,25 @@
-// An open-addressing hash table from byte strings to small integers, filled once and then frozen. The caller hashes, so
-// that prefixes of one string are hashed in one pass; equal hashes are told apart by comparing bytes.
+// An open-addressing hash table from byte strings to the entries they belong to, filled once and then frozen. The caller
+// hashes, so that prefixes of one string are hashed in one pass; equal hashes are told apart by comparing bytes.
+// A place holds eight bytes only: the key's whereabouts are in the entry, which a hit needs anyway.
+
+/// Where a key's bytes are, and what sets it apart from equal bytes that mean something else.
+struct ByteKey: BitwiseCopyable, Sendable {
+    var start: UInt32 = 0
+    var count: UInt32 = 0
+    var scope: Int32 = 0
+}
+
+/// An entry that is found by its key.
+protocol KeyedEntry: BitwiseCopyable, Sendable {
+    var key: ByteKey { get }
+}
 
 /// One occupied or free place of a `ByteTable`.
 struct ByteSlot: BitwiseCopyable, Sendable {
-    /// The upper half of the hash: most misses end here without touching the key's bytes.
+    /// The upper half of the hash: most misses end here without touching the entry.
     var tag: UInt32 = 0
-    /// Keeps apart equal keys that mean different things.
-    var scope: Int32 = 0
-    /// -1 in a free place.
-    var value: Int32 = -1
-    /// Where the key's bytes are in the shared `keys`.
-    var start: UInt32 = 0
-    var count: UInt32 = 0
+    /// The entry's index; -1 in a free place.
+    var entry: Int32 = -1
 }
 
 /// The table while it is being filled.
@@ -27,25 +35,30 @@ struct ByteTableBuilder {
         mask = size - 1
     }
 
-    /// Adds a key unless it is there already; returns the value that is in the table afterwards.
+    /// Adds an entry under its key unless the key is taken; returns the entry that is in the table afterwards.
     mutating func insert(
-        _ slot: ByteSlot, hash: UInt64, keys: UnsafeRawBufferPointer
+        _ entry: Int32, key: ByteKey, hash: UInt64, keys: UnsafeRawBufferPointer, entries: [some KeyedEntry]
     ) -> Int32 {
-        let key = UnsafeRawBufferPointer(rebasing: keys[Int(slot.start)..<Int(slot.start + slot.count)])
-        var slot = slot
-        slot.tag = UInt32(truncatingIfNeeded: hash >> 32)
+        let tag = UInt32(truncatingIfNeeded: hash >> 32)
         var index = Int(truncatingIfNeeded: hash) & mask
-        while slots[index].value >= 0 {
+        while slots[index].entry >= 0 {
             let other = slots[index]
-            if other.tag == slot.tag, other.scope == slot.scope, other.count == slot.count {
-                let otherKey = UnsafeRawBufferPointer(
-                    rebasing: keys[Int(other.start)..<Int(other.start + other.count)])
-                if equal(otherKey, key: key, foldsCase: false) { return other.value }
+            if other.tag == tag {
+                let otherKey = entries[Int(other.entry)].key
+                if otherKey.scope == key.scope,
+                    equal(bytes(of: key, keys), key: bytes(of: otherKey, keys), foldsCase: false)
+                {
+                    return other.entry
+                }
             }
             index = (index + 1) & mask
         }
-        slots[index] = slot
-        return slot.value
+        slots[index] = ByteSlot(tag: tag, entry: entry)
+        return entry
+    }
+
+    private func bytes(of key: ByteKey, _ keys: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: keys[Int(key.start)..<Int(key.start + key.count)])
     }
 
     consuming func freeze() -> ByteTable { ByteTable(slots: FrozenArray(slots)) }
@@ -61,20 +74,24 @@ struct ByteTable: ~Copyable, Sendable {
         self.slots = slots
     }
 
-    /// The value of a key, or -1. `keys` is the memory that the table was filled from.
+    /// The entry of a key, or -1. `keys` and `entries` are those that the table was filled from.
     @inline(__always)
-    func find(
-        _ key: UnsafeRawBufferPointer, scope: Int32, hash: UInt64, foldsCase: Bool, keys: borrowing FrozenArray<UInt8>
+    func find<Entry: KeyedEntry>(
+        _ bytes: UnsafeRawBufferPointer, scope: Int32, hash: UInt64, foldsCase: Bool,
+        keys: borrowing FrozenArray<UInt8>, entries: borrowing FrozenArray<Entry>
     ) -> Int32 {
         let tag = UInt32(truncatingIfNeeded: hash >> 32)
         var index = Int(truncatingIfNeeded: hash) & mask
         while true {
             let slot = slots[index]
-            if slot.value < 0 { return -1 }
-            if slot.tag == tag, slot.scope == scope, Int(slot.count) == key.count,
-                equal(key, key: keys.bytes(from: Int(slot.start), count: Int(slot.count)), foldsCase: foldsCase)
-            {
-                return slot.value
+            if slot.entry < 0 { return -1 }
+            if slot.tag == tag {
+                let key = entries[Int(slot.entry)].key
+                if key.scope == scope, Int(key.count) == bytes.count,
+                    equal(bytes, key: keys.bytes(from: Int(key.start), count: bytes.count), foldsCase: foldsCase)
+                {
+                    return slot.entry
+                }
             }
             index = (index + 1) & mask
         }

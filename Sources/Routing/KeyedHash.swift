@@ -18,25 +18,29 @@ struct KeyedHash: BitwiseCopyable, Sendable {
     }
 
     /// The hash of the bytes as they are, continuing from `state`.
+    @inline(__always)
     func plain(_ bytes: UnsafeRawBufferPointer, from state: UInt64) -> UInt64 {
-        var state = state ^ UInt64(truncatingIfNeeded: bytes.count)
-        var position = 0
-        while position + 8 <= bytes.count {
-            state = mix(state, bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
-            position += 8
-        }
-        return mix(state, tail(of: bytes, from: position))
+        hash(bytes, from: state, foldsCase: false)
     }
 
     /// The hash of the bytes in lower case (ASCII letters only), continuing from `state`.
+    @inline(__always)
     func folded(_ bytes: UnsafeRawBufferPointer, from state: UInt64) -> UInt64 {
-        var state = state ^ UInt64(truncatingIfNeeded: bytes.count)
+        hash(bytes, from: state, foldsCase: true)
+    }
+
+    @inline(__always)
+    private func hash(_ bytes: UnsafeRawBufferPointer, from state: UInt64, foldsCase: Bool) -> UInt64 {
+        let count = bytes.count
+        guard let base = bytes.baseAddress, count > 0 else { return mix(state, 0) }
+        var state = state ^ UInt64(truncatingIfNeeded: count)
+        guard count >= 8 else { return mix(state, fold(shortWord(base, count: count), foldsCase)) }
         var position = 0
-        while position + 8 <= bytes.count {
-            state = mix(state, lowerCased(bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)))
+        while position < count - 8 {
+            state = mix(state, fold(word(base, position), foldsCase))
             position += 8
         }
-        return mix(state, lowerCased(tail(of: bytes, from: position)))
+        return mix(state, fold(word(base, count - 8), foldsCase))
     }
 
     @inline(__always)
@@ -46,41 +50,60 @@ struct KeyedHash: BitwiseCopyable, Sendable {
     }
 }
 
-/// Up to seven last bytes as one word; bytes beyond the end are never read.
+/// Whether `bytes`, in lower case if `foldsCase`, are the bytes of `key`. The key is in lower case already.
 @inline(__always)
-private func tail(of bytes: UnsafeRawBufferPointer, from position: Int) -> UInt64 {
-    var word: UInt64 = 0
-    var shift: UInt64 = 0
-    var position = position
-    while position < bytes.count {
-        word |= UInt64(bytes[position]) &<< shift
-        shift += 8
-        position += 1
+func equal(_ bytes: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, foldsCase: Bool) -> Bool {
+    let count = bytes.count
+    guard count == key.count else { return false }
+    guard let base = bytes.baseAddress, let keyBase = key.baseAddress, count > 0 else { return true }
+    guard count >= 8 else {
+        return same(shortWord(base, count: count), key: shortWord(keyBase, count: count), foldsCase)
     }
-    return word
+    var position = 0
+    while position < count - 8 {
+        if !same(word(base, position), key: word(keyBase, position), foldsCase) { return false }
+        position += 8
+    }
+    return same(word(base, count - 8), key: word(keyBase, count - 8), foldsCase)
 }
+
+/// Most clients send lower case: folding is tried only where the bytes differ as they are.
+@inline(__always)
+private func same(_ word: UInt64, key: UInt64, _ foldsCase: Bool) -> Bool {
+    word == key || foldsCase && lowerCased(word) == key
+}
+
+// The three functions below read memory without bounds checks; only `hash` and `equal` call them, whose loops keep
+// within `count`. The last word overlaps the one before it, so that no byte is read alone.
+
+@inline(__always)
+private func word(_ base: UnsafeRawPointer, _ offset: Int) -> UInt64 {
+    base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+}
+
+/// One to seven bytes as one word that is the same for no other bytes of the same count.
+@inline(__always)
+private func shortWord(_ base: UnsafeRawPointer, count: Int) -> UInt64 {
+    if count >= 4 {
+        let first = base.loadUnaligned(fromByteOffset: 0, as: UInt32.self)
+        let last = base.loadUnaligned(fromByteOffset: count - 4, as: UInt32.self)
+        return UInt64(first) | UInt64(last) &<< 32
+    }
+    let first = base.load(fromByteOffset: 0, as: UInt8.self)
+    let middle = base.load(fromByteOffset: count >> 1, as: UInt8.self)
+    let last = base.load(fromByteOffset: count - 1, as: UInt8.self)
+    return UInt64(first) | UInt64(middle) &<< 8 | UInt64(last) &<< 16
+}
+
+@inline(__always)
+private func fold(_ word: UInt64, _ foldsCase: Bool) -> UInt64 { foldsCase ? lowerCased(word) : word }
 
 /// Eight bytes with `A` to `Z` turned into `a` to `z`; all other bytes unchanged.
 @inline(__always)
-func lowerCased(_ word: UInt64) -> UInt64 {
+private func lowerCased(_ word: UInt64) -> UInt64 {
     let lowBits = word & 0x7F7F_7F7F_7F7F_7F7F
     let atLeastA = lowBits &+ 0x3F3F_3F3F_3F3F_3F3F  // 0x80 - "A"
     let aboveZ = lowBits &+ 0x2525_2525_2525_2525  // 0x7F - "Z"
     let isUpper = (atLeastA ^ aboveZ) & ~word & 0x8080_8080_8080_8080
     return word | isUpper &>> 2
-}
-
-/// Whether `bytes`, in lower case if `foldsCase`, are the bytes of `key`. The key is in lower case already.
-@inline(__always)
-func equal(_ bytes: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, foldsCase: Bool) -> Bool {
-    guard bytes.count == key.count else { return false }
-    var position = 0
-    while position + 8 <= bytes.count {
-        let word = bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)
-        let keyWord = key.loadUnaligned(fromByteOffset: position, as: UInt64.self)
-        if (foldsCase ? lowerCased(word) : word) != keyWord { return false }
-        position += 8
-    }
-    let word = tail(of: bytes, from: position)
-    return (foldsCase ? lowerCased(word) : word) == tail(of: key, from: position)
 }

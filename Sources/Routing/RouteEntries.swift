@@ -14,6 +14,12 @@ public struct RouteEntry: BitwiseCopyable, Sendable {
     public let rewritesPrefix: Bool
     /// `path_policy` is `raw`: no check for paths that upstreams may read differently.
     public let pathPolicyIsRaw: Bool
+    /// The host entry it belongs to.
+    let host: Int32
+}
+
+extension RouteEntry: KeyedEntry {
+    var key: ByteKey { ByteKey(start: prefixStart, count: UInt32(bitPattern: prefixCount), scope: host) }
 }
 
 /// The upstreams of a route. Members are `firstMember ..< firstMember + memberCount`, all of them ready.
@@ -87,7 +93,9 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
 }
 
 /// A host pattern: its routes are in the context table under its index.
-struct HostEntry: BitwiseCopyable, Sendable {
+struct HostEntry: KeyedEntry {
+    /// Its name; the scope tells exact names from wildcards.
+    var key = ByteKey()
     /// The route of `/`, or -1.
     var rootRoute: Int32 = -1
     /// Segments of its deepest path prefix; 0 if it has no route but the root's.

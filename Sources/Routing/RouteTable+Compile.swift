@@ -74,31 +74,31 @@ struct RouteCompiler {
         let count = Int32(keys.count) - Int32(start)
         let isRoot = route.pathPrefix == "/"
         let index = Int32(routes.count)
+        let entry = RouteEntry(
+            pool: pool, prefixStart: start, prefixCount: count, rewritesPrefix: route.rewritesPrefix && !isRoot,
+            pathPolicyIsRaw: route.pathPolicy == .raw, host: host)
         if isRoot {
             guard hosts[Int(host)].rootRoute < 0 else { return }
             hosts[Int(host)].rootRoute = index
         } else {
-            guard insertContext(host: host, start: start, count: UInt32(count), route: index) else { return }
+            guard insertContext(entry, index: index) else { return }
         }
-        routes.append(
-            RouteEntry(
-                pool: pool, prefixStart: start, prefixCount: count, rewritesPrefix: route.rewritesPrefix && !isRoot,
-                pathPolicyIsRaw: route.pathPolicy == .raw))
+        routes.append(entry)
     }
 
     /// False if the prefix is not one, or is taken.
-    private mutating func insertContext(host: Int32, start: UInt32, count: UInt32, route: Int32) -> Bool {
+    private mutating func insertContext(_ entry: RouteEntry, index: Int32) -> Bool {
         let depth = keys.withUnsafeBytes { keys -> Int32? in
-            let prefix = UnsafeRawBufferPointer(rebasing: keys[Int(start)...])
+            let prefix = UnsafeRawBufferPointer(rebasing: keys[Int(entry.prefixStart)...])
             guard prefix.count > 1, prefix[0] == UInt8(ascii: "/"), prefix[prefix.count - 1] != UInt8(ascii: "/")
             else { return nil }
-            let (hash, depth) = contextHash(prefix, host: host)
-            let slot = ByteSlot(scope: host, value: route, start: start, count: count)
-            return contexts.insert(slot, hash: hash, keys: keys) == route ? depth : nil
+            let (hash, depth) = contextHash(prefix, host: entry.host)
+            let taken = contexts.insert(index, key: entry.key, hash: hash, keys: keys, entries: routes)
+            return taken == index ? depth : nil
         }
         guard let depth else { return false }
-        hosts[Int(host)].deepestPrefix = max(hosts[Int(host)].deepestPrefix, depth)
-        hosts[Int(host)].longestPrefix = max(hosts[Int(host)].longestPrefix, Int32(count))
+        hosts[Int(entry.host)].deepestPrefix = max(hosts[Int(entry.host)].deepestPrefix, depth)
+        hosts[Int(entry.host)].longestPrefix = max(hosts[Int(entry.host)].longestPrefix, entry.prefixCount)
         return true
     }
 
@@ -135,14 +135,14 @@ struct RouteCompiler {
         let count = keys.count - start
         guard count > 0 else { return nil }
         let next = Int32(hosts.count)
+        let key = ByteKey(start: UInt32(start), count: UInt32(count), scope: scope)
         let found = keys.withUnsafeBytes { keys in
             let state = hash.start(scope: scope)
             let value = hash.folded(UnsafeRawBufferPointer(rebasing: keys[start...]), from: state)
-            let slot = ByteSlot(scope: scope, value: next, start: UInt32(start), count: UInt32(count))
-            return hostNames.insert(slot, hash: value, keys: keys)
+            return hostNames.insert(next, key: key, hash: value, keys: keys, entries: hosts)
         }
         if found == next {
-            hosts.append(HostEntry())
+            hosts.append(HostEntry(key: key))
             if scope == HostScope.wildcard { longestWildcard = max(longestWildcard, count) }
         } else {
             keys.removeLast(count)
@@ -160,9 +160,7 @@ struct RouteCompiler {
         let index = Int32(pools.count)
         let start = members.count
         appendMembers(of: services)
-        let all = snapshot.configuration.services
-        let key = services.count == 1 ? all[first].id : services.map { all[$0].id }.joined(separator: " ")
-        let cursorSlot = numbering.slot(ofPool: key)
+        let cursorSlot = cursorSlot(of: services, numbering: &numbering)
         cursorCount = max(cursorCount, Int(cursorSlot) + 1)
         pools.append(
             PoolEntry(
@@ -170,6 +168,13 @@ struct RouteCompiler {
                 cursorSlot: cursorSlot))
         if services.count == 1 { poolOfService[first] = index } else { poolOfServices[services] = index }
         return index
+    }
+
+    /// Even numbers for pools of one service, odd ones for merged pools: so most pools need no number of their own.
+    private func cursorSlot(of services: [Int], numbering: inout Numbering) -> Int32 {
+        if services.count == 1 { return serviceEntries[services[0]].statsSlot * 2 }
+        let ids = services.map { snapshot.configuration.services[$0].id }
+        return numbering.slot(ofPool: ids.joined(separator: " ")) * 2 + 1
     }
 
     /// Members of several services are interleaved in proportion, so that any run of picks hits each by its share.

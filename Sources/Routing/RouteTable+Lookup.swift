@@ -15,8 +15,8 @@ extension RouteTable {
     /// The host entry for a host name, or -1.
     private func findHost(_ host: UnsafeRawBufferPointer) -> Int32 {
         let exact = hostNames.find(
-            host, scope: HostScope.exact, hash: hash.folded(host, from: hash.start(scope: HostScope.exact)),
-            foldsCase: true, keys: keys)
+            host, scope: HostScope.exact, hash: hash.folded(host, from: exactStart),
+            foldsCase: true, keys: keys, entries: hosts)
         if exact >= 0 { return exact }
         if longestWildcard > 0 {
             let wildcard = findWildcard(host)
@@ -28,15 +28,14 @@ extension RouteTable {
     /// Walks the label boundaries from the left: the first suffix found is the longest. Suffixes longer than any in
     /// the table are passed over, which bounds the work that a host of many labels can cause.
     private func findWildcard(_ host: UnsafeRawBufferPointer) -> Int32 {
-        let start = hash.start(scope: HostScope.wildcard)
         // The part that the wildcard stands for has at least one byte.
         var position = max(1, host.count - longestWildcard - 1)
         while position < host.count {
             if host[position] == UInt8(ascii: ".") {
                 let suffix = UnsafeRawBufferPointer(rebasing: host[(position + 1)...])
                 let found = hostNames.find(
-                    suffix, scope: HostScope.wildcard, hash: hash.folded(suffix, from: start), foldsCase: true,
-                    keys: keys)
+                    suffix, scope: HostScope.wildcard, hash: hash.folded(suffix, from: wildcardStart), foldsCase: true,
+                    keys: keys, entries: hosts)
                 if found >= 0 { return found }
             }
             position += 1
@@ -58,7 +57,8 @@ extension RouteTable {
             if end > Int(entry.longestPrefix) { break }
             state = hash.plain(UnsafeRawBufferPointer(rebasing: path[start..<end]), from: state)
             let found = contexts.find(
-                UnsafeRawBufferPointer(rebasing: path[..<end]), scope: host, hash: state, foldsCase: false, keys: keys)
+                UnsafeRawBufferPointer(rebasing: path[..<end]), scope: host, hash: state, foldsCase: false, keys: keys,
+                entries: routes)
             if found >= 0 { best = found }
             if end == path.count { break }
             depth += 1

@@ -22,6 +22,9 @@ public final class RouteTable: Sendable {
     public let cursorCount: Int
 
     let hash: KeyedHash
+    /// Where hashing a host name and a wildcard's suffix begins.
+    let exactStart: UInt64
+    let wildcardStart: UInt64
     /// Host names, wildcard suffixes and path prefixes, one after the other.
     let keys: FrozenArray<UInt8>
     let hosts: FrozenArray<HostEntry>
@@ -48,6 +51,8 @@ public final class RouteTable: Sendable {
         self.version = version
         self.snapshot = snapshot
         hash = compiler.hash
+        exactStart = hash.start(scope: HostScope.exact)
+        wildcardStart = hash.start(scope: HostScope.wildcard)
         keys = FrozenArray(compiler.keys)
         hosts = FrozenArray(compiler.hosts)
         hostNames = compiler.hostNames.freeze()
