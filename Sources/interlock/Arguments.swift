@@ -91,7 +91,8 @@ struct Arguments: Equatable, Sendable {
         }
         let names = Role.allCases.map(\.rawValue)
         let nearest = SettingsNearest.name(to: word, among: names)
-        let hint = nearest.map { "did you mean \($0)?" } ?? "there are \(SettingDefinition.list(names))"
+        let isSlip = nearest?.isSlip ?? false
+        let hint = isSlip ? "did you mean \(nearest?.name ?? "")?" : "there are \(SettingDefinition.list(names))"
         return UsageError(description: "unknown role \(SettingsLoader.quoted(word)); \(hint)")
     }
 }

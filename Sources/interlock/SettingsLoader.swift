@@ -85,9 +85,10 @@ enum SettingsLoader {
                 settings.warnings.append("\(name) has no effect in this build yet")
                 continue
             }
-            let nearest = SettingsNearest.name(to: name, among: names)
-            let hint = nearest.map { "; did you mean \($0)?" } ?? "; interlock --help lists all"
-            throw SettingsError(description: "\(name): no such setting\(hint)")
+            let hint = SettingsNearest.name(to: name, among: names).map { nearest in
+                nearest.isSlip ? "; did you mean \(nearest.name)?" : "; the nearest is \(nearest.name)"
+            }
+            throw SettingsError(description: "\(name): no such setting\(hint ?? "")")
         }
     }
 

@@ -1,15 +1,22 @@
 // Which known name somebody may have meant.
 
 enum SettingsNearest {
-    /// The nearest of `names` by edit distance; nil if none is near enough to be a slip.
-    static func name(to wrong: String, among names: [String]) -> String? {
-        // What follows the common prefix decides; half of it wrong is no slip.
-        let best = names.map { (name: $0, distance: distance(wrong, $0)) }.min { left, right in
-            left.distance == right.distance ? left.name < right.name : left.distance < right.distance
+    /// The nearest of `names`, the first of equals, and whether it is near enough for the wrong one to be a slip.
+    static func name(to wrong: String, among names: [String]) -> (name: String, isSlip: Bool)? {
+        var best: (name: String, distance: Int)?
+        for name in names {
+            var distance = distance(wrong, name)
+            // INTERLOCK_LISTEN: every word is right, some are missing.
+            let missing = Set(words(name)).subtracting(words(wrong)).count
+            if Set(words(wrong)).isSubset(of: words(name)) { distance = min(distance, missing) }
+            if distance < best?.distance ?? .max { best = (name, distance) }
         }
-        guard let best, best.distance <= max(3, wrong.utf8.count / 3) else { return nil }
-        return best.name
+        // What all names begin with says nothing about how near they are.
+        let shared = names.count > 1 && names.allSatisfy { $0.hasPrefix("INTERLOCK_") } ? 10 : 0
+        return best.map { ($0.name, $0.distance <= max(2, (wrong.utf8.count - shared) / 3)) }
     }
+
+    private static func words(_ name: String) -> [Substring] { name.split(separator: "_") }
 
     /// Insertions, deletions, replacements and swaps of neighbours that lead from one text to the other.
     static func distance(_ left: String, _ right: String) -> Int {

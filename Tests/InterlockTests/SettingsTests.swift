@@ -240,7 +240,7 @@ private func message(_ environment: [String: String], files: [String: String] = 
         ),
         (
             "INTERLOCK_ZEBRA_CROSSING_COLOUR", "1",
-            "INTERLOCK_ZEBRA_CROSSING_COLOUR: no such setting; interlock --help lists all"
+            "INTERLOCK_ZEBRA_CROSSING_COLOUR: no such setting; the nearest is INTERLOCK_ACCESS_LOG"
         ),
         (
             "INTERLOCK_HTTPS_LISTEN", ":443",
