@@ -10,6 +10,8 @@ public enum LabelKind: Hashable, Sendable {
     case port
     /// `500ms`, `10s`, `1m30s`; a bare number is seconds. Parsed to milliseconds.
     case duration
+    /// A duration of at least 10 ms, for what cannot be switched off.
+    case deadline
     /// `8k`, `32m`, `1g`; a bare number is bytes.
     case size
     case choice([String])
@@ -61,6 +63,7 @@ extension LabelKind {
         case .integer(let range): .number(try Self.integer(text, in: range))
         case .port: .number(try Self.integer(text, in: 1...65535, what: "a port number"))
         case .duration: .number(try Self.duration(text))
+        case .deadline: .number(try Self.deadline(text))
         case .size: .number(try Self.size(text))
         case .choice(let choices): .text(try Self.choice(text, of: choices))
         case .hosts: .list(try Self.hosts(text))
@@ -133,6 +136,12 @@ extension LabelKind {
         }
         guard total <= 2_592_000_000 else { throw wrong }
         return total
+    }
+
+    private static func deadline(_ text: String) throws(LabelValueError) -> Int {
+        let milliseconds = try duration(text)
+        guard milliseconds >= 10 else { throw LabelValueError(message: "write a duration of at least 10ms") }
+        return milliseconds
     }
 
     /// Bytes, at most 2^50.

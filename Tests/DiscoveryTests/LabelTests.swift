@@ -33,6 +33,7 @@ func durations(text: String, milliseconds: Int) {
         ("idle_timeout", "ten"), ("idle_timeout", "10x"), ("idle_timeout", "1s1m"), ("idle_timeout", "-1s"),
         ("idle_timeout", "1s1"), ("idle_timeout", "1.5s"), ("idle_timeout", "721h"), ("idle_timeout", "s"),
         ("idle_timeout", "99999999999999999999s"), ("idle_timeout", "1s 2"), ("idle_timeout", "١s"),
+        ("connect_timeout", "0"), ("response_timeout", "9ms"), ("tunnel_timeout", "0s"),
         ("max_body_size", "1t"), ("max_body_size", "k"), ("max_body_size", "-1"), ("max_body_size", "99999999g"),
         ("port", "0"), ("port", "65536"), ("port", "http"), ("port", "80/tcp"), ("port", "+80"),
         ("retries", "9"), ("retries", "-1"), ("retry_on", "404"), ("retry_on", "502 503"),
@@ -93,6 +94,9 @@ func booleans(text: String, value: Bool) {
 }
 
 @Test func sizesStatusesAndChoices() {
+    #expect(service("connect_timeout", "10ms").service?.options.connectTimeoutMs == 10)
+    #expect(service("response_timeout", "1m").service?.options.responseTimeoutMs == 60_000)
+    #expect(service("tunnel_timeout", "2h").service?.options.tunnelTimeoutMs == 7_200_000)
     #expect(service("max_body_size", "8k").service?.options.maxBodySize == 8192)
     #expect(service("max_body_size", "32M").service?.options.maxBodySize == 32 << 20)
     #expect(service("max_body_size", "1gb").service?.options.maxBodySize == 1 << 30)
