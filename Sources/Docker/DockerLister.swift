@@ -276,6 +276,8 @@ struct DockerLister {
                     .warning,
                     "this engine is a Swarm worker: only its own containers are seen, and no services; "
                         + "watch a manager instead"))
+        case (false, .unsettled):
+            note(DockerNote(.warning, "this engine's Swarm is locked or broken: only its own containers are seen"))
         default: note(DockerNote(.info, "watching a plain engine without Swarm: containers only"))
         }
     }
