@@ -80,14 +80,35 @@ enum ByteScan {
         return (((word &- spread(0x20)) & ~word) | ((delete &- spread(1)) & ~delete)) & spread(0x80)
     }
 
-    /// Whether all eight bytes are letters, digits or dashes. The bytes must be below 0x80.
+    /// High bits set where a byte is a letter, a digit or a dash. The bytes must be below 0x80.
     @inline(__always)
-    private static func arePlain(_ word: UInt64) -> Bool {
+    private static func plain(_ word: UInt64) -> UInt64 {
         let letters = word | spread(0x20)
         let isLetter = (letters &+ spread(0x80 - 0x61)) & ~(letters &+ spread(0x80 - 0x7B))
         let isDigit = (word &+ spread(0x80 - 0x30)) & ~(word &+ spread(0x80 - 0x3A))
         let isOther = (word ^ spread(ASCII.dash)) &+ spread(0x7F)
-        return (isLetter | isDigit | ~isOther) & spread(0x80) == spread(0x80)
+        return (isLetter | isDigit | ~isOther) & spread(0x80)
+    }
+
+    @inline(__always)
+    private static func arePlain(_ word: UInt64) -> Bool { plain(word) == spread(0x80) }
+
+    /// Whether `count` bytes are a host name of the common kind: letters, digits, dashes and single inner dots, at
+    /// least eight of them. False: look closer.
+    @inline(__always)
+    static func isPlainHost(_ base: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+        guard count >= 8, base[0] != ASCII.dot, base[count &- 1] != ASCII.dot else { return false }
+        var index = 0
+        while true {
+            let eight = word(base, index)
+            let dots = ~((eight ^ spread(ASCII.dot)) &+ spread(0x7F)) & spread(0x80)
+            guard eight & spread(0x80) == 0, plain(eight) | dots == spread(0x80), dots & dots << 8 == 0 else {
+                return false
+            }
+            if index &+ 8 == count { return true }
+            // One byte of overlap, so that two dots are never on both sides of a border.
+            index = min(index &+ 7, count &- 8)
+        }
     }
 
     /// Whether `count` bytes, all of them below 0x80, are token characters; `underscores` tells if one is `_`.
@@ -113,8 +134,8 @@ enum ByteScan {
             let hits = controls(word(base, index))
             if hits == 0 {
                 index &+= 8
-                // Cookies and browser names are long: 32 bytes at once, as far as they are there.
-                while index &+ 32 <= limit {
+                // Cookies and browser names are long: then 32 bytes at once, as far as they are there.
+                while index &- from >= 24, index &+ 32 <= limit {
                     let more =
                         controls(word(base, index)) | controls(word(base, index &+ 8))
                         | controls(word(base, index &+ 16)) | controls(word(base, index &+ 24))

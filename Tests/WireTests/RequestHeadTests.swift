@@ -63,10 +63,12 @@ struct RequestHeadTests {
 
     static let hosts: [Row] = [
         ("App.Example.COM", "App.Example.COM"), ("a.", "a"), ("a.:80", "a"), ("a:80", "a"), ("a:65535", "a"),
+        ("a:", "a"), ("[::1]:", "[::1]"),
         ("a:00080", "a"), ("1.2.3.4", "1.2.3.4"), ("1.2.3.4:80", "1.2.3.4"), ("[::1]", "[::1]"),
         ("[2001:DB8::1]:8443", "[2001:DB8::1]"), ("[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]"),
         ("xn--bcher-kva.example", "xn--bcher-kva.example"), ("my_service.local", "my_service.local"), ("a~b", "a~b"),
-        ("-a-", "-a-"), (String(repeating: "a.", count: 127) + "a", String(repeating: "a.", count: 127) + "a"),
+        ("-a-", "-a-"), ("app.example.", "app.example"), ("a-1.b-2.c-3.example.com", "a-1.b-2.c-3.example.com"),
+        (String(repeating: "a.", count: 127) + "a", String(repeating: "a.", count: 127) + "a"),
     ].map { host, name in
         Row("GET / HTTP/1.1\r\nHost: \t" + host + " \r\n\r\n") { $0.host == name && $0.authority == host }
     }

@@ -1,7 +1,7 @@
 // Owns what a host may look like, wherever it is named: the Host field, an absolute target. One reading for both, so
 // that what is routed and what is forwarded are the same bytes. It resolves nothing.
 //
-//   authority = host [ ":" 1*5DIGIT ]          host = name / "[" IPv6 "]"
+//   authority = host [ ":" *5DIGIT ]          host = name / "[" IPv6 "]"
 //
 // Refused: user information, paths, lists, empty labels, zones, ports outside 1...65535, more than 255 bytes.
 
@@ -17,6 +17,9 @@ struct Authority: BitwiseCopyable {
     @inline(__always)
     static func parse(_ base: UnsafePointer<UInt8>, from: Int, to: Int) -> Authority? {
         guard from < to else { return nil }
+        if to &- from <= hostSizeLimit, ByteScan.isPlainHost(base + from, to &- from) {
+            return Authority(host: ByteSpan(from: from, to: to), port: nil)
+        }
         let hostEnd: Int
         if base[from] == 0x5B {
             guard let end = endOfLiteral(base, from: from, to: to) else { return nil }

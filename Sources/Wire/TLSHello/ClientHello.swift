@@ -131,8 +131,8 @@ public enum ClientHello {
         var reader = HelloReader(list, from: 0)
         guard let kind = reader.number(1), kind == 0, let name = reader.vector(lengthSize: 2), reader.isAtEnd,
             NetworkAddress.parse(name) == nil,
-            let authority = Authority.parse(name.base, from: 0, to: name.count), authority.port == nil,
-            Int(authority.host.count) >= name.count - 1, name[0] != 0x5B
+            name.firstIndex(of: ASCII.colon) == nil,
+            let authority = Authority.parse(name.base, from: 0, to: name.count)
         else { return nil }
         return name.slice(authority.host)
     }
