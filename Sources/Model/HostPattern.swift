@@ -11,6 +11,12 @@ extension HostPattern {
     /// Reads a host as labels hold it: any case, a trailing dot and a port are ignored, `*.example.com` is a wildcard,
     /// IPv6 literals are in brackets. Names are those of RFC 1123, with underscores, at most 253 bytes.
     public init(label text: some StringProtocol) throws(HostPatternError) {
+        let text = String(text)
+        // Nearly all hosts are written in their normal form already.
+        if Self.isPlainName(text) {
+            self = .exact(text)
+            return
+        }
         guard text.utf8.allSatisfy({ $0 < 0x80 }) else {
             throw HostPatternError(message: "has characters outside of ASCII; write its punycode form (xn--...)")
         }
@@ -19,7 +25,7 @@ extension HostPattern {
             self = .exact(try Self.addressLiteral(name))
             return
         }
-        if name.contains("://") || name.contains("/") {
+        if name.utf8.contains(UInt8(ascii: "/")) {
             throw HostPatternError(message: "is a URL; write the host alone, and a path in context_root")
         }
         if let colon = name.firstIndex(of: ":") {
