@@ -1,5 +1,6 @@
-// An open-addressing hash table from byte strings to the entries they belong to, filled once and then frozen. The caller
-// hashes, so that prefixes of one string are hashed in one pass; equal hashes are told apart by comparing bytes.
+// An open-addressing hash table from byte strings to the entries they belong to, filled once and then frozen.
+// The caller hashes, so that prefixes of one string are hashed in one pass; equal hashes are told apart by
+// comparing bytes.
 // A place holds eight bytes only: the key's whereabouts are in the entry, which a hit needs anyway.
 
 /// Where a key's bytes are, and what sets it apart from equal bytes that mean something else.
