@@ -74,9 +74,10 @@ extension Worker {
         let isReplay = exchange.pointee.sent.count > Int(exchange.pointee.headCount)
         if !exchange.pointee.requestIsComplete, !isReplay, !client.pointee.input.isEmpty {
             progress = exchange.pointee.clientInput(client.pointee.input.bytes, position: &position, into: &sink)
+            client.pointee.input.consume(position)
         }
         guard relayed(slot, progress, headPieces: headPieces) else { return }
-        takeInput(exchange.pointee.client, position)
+        if client.pointee.input.isEmpty { buffers.give(&client.pointee.input) }
         requestProgressed(slot)
         if !exchange.pointee.requestIsComplete { pumpRequest(exchange.pointee.client) }
     }
@@ -101,8 +102,11 @@ extension Worker {
             if !client.pointee.input.isEmpty {
                 let bytes = client.pointee.input.bytes
                 let progress = exchange.pointee.clientInput(bytes, position: &position, into: &sink)
+                // Used up before anything can go wrong with the write: the next request begins behind it whatever
+                // becomes of this one. The memory stays until the write is done.
+                client.pointee.input.consume(position)
                 guard relayed(exchangeSlot, progress, headPieces: 0) else { return }
-                takeInput(slot, position)
+                if client.pointee.input.isEmpty { buffers.give(&client.pointee.input) }
                 budget -= position
             } else {
                 guard client.pointee.isReadable, let count = readClient(slot, capacity: Int(client.pointee.readSize))
@@ -117,12 +121,19 @@ extension Worker {
                 while true {
                     let progress = exchange.pointee.clientInput(bytes, position: &position, into: &sink)
                     let isDone = position == count || exchange.pointee.requestIsComplete
-                    guard relayed(exchangeSlot, progress, headPieces: 0) else { return }
+                    if isDone, position < count {
+                        // The begin of the next request. At most one read's worth into an empty buffer: it fits.
+                        _ = buffers.append(bytes.slice(from: position).raw, to: &client.pointee.input)
+                    }
+                    guard relayed(exchangeSlot, progress, headPieces: 0) else {
+                        // What is left in the scratch buffer goes with it.
+                        if !isDone, exchanges.isCurrent(exchangeSlot, generation: generation) {
+                            exchange.pointee.isBodyLost = true
+                        }
+                        return
+                    }
                     if isDone { break }
                     sink.reset()
-                }
-                if position < count {
-                    _ = buffers.append(bytes.slice(from: position).raw, to: &client.pointee.input)
                 }
                 let blocked = upstreams[exchange.pointee.upstream].pointee.isWriteBlocked
                 adapt(&client.pointee.readSize, read: count, isBlocked: blocked)
@@ -143,13 +154,6 @@ extension Worker {
         }
     }
 
-    private mutating func takeInput(_ slot: UInt32, _ count: Int) {
-        guard count > 0 else { return }
-        let client = clients[slot]
-        client.pointee.input.consume(count)
-        if client.pointee.input.isEmpty { buffers.give(&client.pointee.input) }
-    }
-
     /// Deals with what a piece of the request came to, and sends the sink.
     /// - Returns: false if the exchange was ended, or another attempt has taken over.
     private mutating func relayed(_ slot: UInt32, _ progress: Exchange.RequestProgress, headPieces: Int) -> Bool {
@@ -157,10 +161,12 @@ extension Worker {
         case .more, .complete:
             return sendToUpstream(slot, headPieces: headPieces)
         case .tooLarge:
+            exchanges[slot].pointee.keepsClient = false
             endExchange(slot, with: .bodyTooLarge)
             return false
         case .refused(let refusal):
             counters.add(rejection: RejectionReasons.number(of: refusal.reason))
+            exchanges[slot].pointee.keepsClient = false
             endExchange(slot, with: .badBody)
             return false
         }
@@ -337,7 +343,7 @@ extension Worker {
             bytes = upstream.pointee.input.bytes
         }
         var position = 0
-        var scanned = Int(upstream.pointee.scannedCount)
+        var scanned = isKept ? Int(upstream.pointee.scannedCount) : 0
         while true {
             sink.reset()
             let progress = advance(exchangeSlot, bytes, &position, scanned: scanned)
@@ -347,7 +353,6 @@ extension Worker {
                 guard sendToClient(exchange.pointee.client) else { return false }
                 if position < bytes.count { continue }
                 if isKept { buffers.give(&upstream.pointee.input) }
-                upstream.pointee.scannedCount = 0
                 setDeadline(upstream: slot, afterMs: responseTimeoutMs(exchange.pointee.service))
                 return true
             case .needHead:
