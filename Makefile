@@ -35,9 +35,9 @@ bench: ## against haproxy and nginx in the same run
 	@scripts/install.sh build bench
 	@scripts/bench.sh
 
-fuzz: ## libFuzzer over what reads outside bytes
+fuzz: ## libFuzzer over what reads outside bytes, FUZZ_SECONDS each (60)
 	@scripts/install.sh build
-	@Tests/Fuzz/run.sh
+	@. scripts/environment.sh && exec Tests/Fuzz/run.sh $(or $(FUZZ_SECONDS),60)
 
 clean: ## build products (and nothing else)
 	rm -rf .build .build-asan .build-tsan docker/rootfs

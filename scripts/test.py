@@ -79,6 +79,7 @@ def parts(is_long):
             pytest("Tests/SwarmTests", "--ignore=Tests/SwarmTests/test_image.py",
                    "--ignore=Tests/SwarmTests/test_compose.py", *marks),
         ]),
+        Part("fuzz", "libFuzzer over the kept corpus, a few seconds each", 6, [Step(["Tests/Fuzz/run.sh", "5"])]),
         Part("asan", "Swift and end-to-end tests under AddressSanitizer", 12, [
             Step(["swift", "build", "--build-tests", *ASAN]),
             swift_test("--skip-build", *ASAN, environment=suppressed),
