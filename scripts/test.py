@@ -144,7 +144,8 @@ class Runner:
         try:
             for line in process.stdout:
                 log.write(line)
-                if is_worth_showing(line):
+                log.flush()
+                if is_worth_showing(step, line):
                     sys.stdout.write(line)
                     sys.stdout.flush()
             status = process.wait()
@@ -160,11 +161,12 @@ class Runner:
         return status
 
 
-def is_worth_showing(line):
-    """Progress of a build, and single tests that passed, stay in the log."""
-    text = line.lstrip()
-    noise = ("[", "◇", "✔ Test ", "✔ Suite", "↳", "Building for", "Write ", "Compiling", "Test Suite", "\t Executed")
-    return bool(text.strip()) and not (text.startswith(noise) and " run with " not in text and "error:" not in text)
+def is_worth_showing(step, line):
+    """Of Swift's tools only findings and results; progress, and tests that passed, stay in the log."""
+    if step.command[0] != "swift":
+        return bool(line.strip())
+    marks = ("error:", "warning:", "✘", " run with ", "Build complete", "WARNING: ", "ERROR: ", "SUMMARY: ", "Fatal error")
+    return any(mark in line for mark in marks)
 
 
 def count(step, report, status):
