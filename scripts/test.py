@@ -165,7 +165,7 @@ def is_worth_showing(step, line):
     """Of Swift's tools only findings and results; progress, and tests that passed, stay in the log."""
     if step.command[0] != "swift":
         return bool(line.strip())
-    marks = ("error:", "warning:", "✘", " run with ", "Build complete", "WARNING: ", "ERROR: ", "SUMMARY: ", "Fatal error")
+    marks = ("error:", "warning:", "✘", " run with ", "Build complete", "WARNING: ", "ERROR: ", "SUMMARY: ", "Fatal ")
     return any(mark in line for mark in marks)
 
 
