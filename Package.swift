@@ -40,7 +40,7 @@ let package = Package(
 
         // The data plane.
         .target(
-            name: "Proxy", dependencies: ["Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel"],
+            name: "Proxy", dependencies: ["Routing", "Model", "Wire", "Telemetry", "Kernel"],
             swiftSettings: common),
 
         // The control plane.

@@ -130,7 +130,8 @@ struct Exchange: ~Copyable {
         var startedNs: UInt64
     }
 
-    init(_ seed: Seed, head: borrowing RequestHead, source: Bytes, accept: StandardResponses.Format, keepsClient: Bool) {
+    init(_ seed: Seed, head: borrowing RequestHead, source: Bytes, accept: StandardResponses.Format, keepsClient: Bool)
+    {
         client = seed.client
         held = seed.held
         pool = seed.pool

@@ -146,6 +146,7 @@ private func runWorker(_ seed: WorkerSeed) {
         try worker.register()
         worker.run()
     } catch {
-        seed.shared.log.error("a worker could not start", ["worker": .integer(seed.index), "error": .string("\(error)")])
+        seed.shared.log.error(
+            "a worker could not start", ["worker": .integer(seed.index), "error": .string("\(error)")])
     }
 }

@@ -1,4 +1,4 @@
-// The client's side of a worker: accepting, reading heads, writing answers, deadlines, and the end of a connection.
+// The client's side of a worker, inwards: accepting connections and reading request heads.
 
 internal import Kernel
 internal import Model
@@ -35,7 +35,7 @@ extension Worker {
         }
     }
 
-    private mutating func admit(_ descriptor: Int32, from address: SocketAddress, localPort: UInt16) {
+    mutating func admit(_ descriptor: Int32, from address: SocketAddress, localPort: UInt16) {
         counters.add(.connectionsAccepted)
         let peer = Endpoint(address.unmapped)
         guard shared.admission.enter(peer.address) else {
@@ -70,14 +70,14 @@ extension Worker {
     }
 
     /// Closes the connection that has been idle longest.
-    private mutating func makeRoom() -> Bool {
+    mutating func makeRoom() -> Bool {
         guard let oldest = idleClients.oldest(in: clients) else { return false }
         counters.add(.connectionsEvicted)
         closeClient(oldest)
         return true
     }
 
-    private mutating func pauseAccepting() {
+    mutating func pauseAccepting() {
         guard !isAcceptPaused else { return }
         isAcceptPaused = true
         counters.add(.acceptPauses)
@@ -175,7 +175,7 @@ extension Worker {
 
     /// Looks for the next request.
     /// - Returns: whether to look again: a request was begun, or answered.
-    private mutating func readRequest(_ slot: UInt32) -> Bool {
+    mutating func readRequest(_ slot: UInt32) -> Bool {
         let client = clients[slot]
         // What was answered must be taken before the next request is looked at.
         if client.pointee.isWriteBlocked { return false }
@@ -206,7 +206,7 @@ extension Worker {
         return parseRequest(slot, client.pointee.input.bytes, isInInput: true)
     }
 
-    private mutating func parseRequest(_ slot: UInt32, _ bytes: Bytes, isInInput: Bool) -> Bool {
+    mutating func parseRequest(_ slot: UInt32, _ bytes: Bytes, isInInput: Bool) -> Bool {
         let client = clients[slot]
         if client.pointee.requestStartedNs == 0 {
             client.pointee.requestStartedNs = nowNs
@@ -241,210 +241,6 @@ extension Worker {
         }
         idleClients.append(slot, in: clients)
         setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
-    }
-
-    // MARK: Writing
-
-    /// Writes what is in the sink; what the socket does not take waits in `output`.
-    /// - Returns: false if the client is gone and everything of it was cleaned up.
-    @inline(__always)
-    mutating func sendToClient(_ slot: UInt32) -> Bool {
-        let client = clients[slot]
-        let total = sink.gather.byteCount
-        if total == 0 { return true }
-        var written = 0
-        if !client.pointee.isWriteBlocked {
-            let result = sink.gather.write(to: client.pointee.descriptor)
-            if result.isFailure {
-                if !result.isWouldBlock {
-                    abandonClient(slot, .clientClosed)
-                    return false
-                }
-            } else {
-                written = result.count
-                counters.add(.bytesToClients, UInt64(written))
-                client.pointee.progress &+= UInt64(written)
-            }
-            if written == total { return true }
-        }
-        return keepForClient(slot, from: written)
-    }
-
-    private mutating func keepForClient(_ slot: UInt32, from written: Int) -> Bool {
-        let client = clients[slot]
-        guard buffers.append(sink.gather, from: written, to: &client.pointee.output) else {
-            abandonClient(slot, .overloaded)
-            return false
-        }
-        if !client.pointee.isWriteBlocked {
-            client.pointee.isWriteBlocked = true
-            client.pointee.progress = 0
-            updateClientDeadline(slot)
-        }
-        return true
-    }
-
-    /// Writes what waits in `output`.
-    /// - Returns: false if the client is gone.
-    mutating func flushClient(_ slot: UInt32) -> Bool {
-        let client = clients[slot]
-        while !client.pointee.output.isEmpty {
-            let bytes = client.pointee.output.bytes
-            let result = Socket.write(client.pointee.descriptor, bytes.base, count: bytes.count)
-            if result.isFailure {
-                if result.isWouldBlock { return true }
-                abandonClient(slot, .clientClosed)
-                return false
-            }
-            counters.add(.bytesToClients, UInt64(result.count))
-            client.pointee.progress &+= UInt64(result.count)
-            client.pointee.output.consume(result.count)
-        }
-        buffers.give(&client.pointee.output)
-        client.pointee.isWriteBlocked = false
-        if client.pointee.closesAfterFlush {
-            linger(slot)
-            return clients.isInUse(slot)
-        }
-        if client.pointee.state == .exchanging || client.pointee.state == .tunnel {
-            updateClientDeadline(slot)
-            let upstream = exchanges[client.pointee.exchange].pointee.upstream
-            if upstream != Slab<UpstreamConnection>.none {
-                if upstreams[upstream].pointee.state == .busy, upstreams[upstream].pointee.deadlineNs == .max {
-                    let service = exchanges[client.pointee.exchange].pointee.service
-                    setDeadline(upstream: upstream, afterMs: responseTimeoutMs(service))
-                }
-                let generation = clients.generation(of: slot)
-                driveUpstream(upstream)
-                return clients.isCurrent(slot, generation: generation)
-            }
-        } else if client.pointee.state == .reading {
-            setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
-        }
-        return true
-    }
-
-    // MARK: Deadlines
-
-    /// Sets or lifts the deadline for progress of a client that has a request under way: it runs while the client owes
-    /// body bytes, or does not take its answer.
-    mutating func updateClientDeadline(_ slot: UInt32) {
-        let client = clients[slot]
-        guard client.pointee.state == .exchanging else { return }
-        let exchange = exchanges[client.pointee.exchange]
-        var owesBody = !exchange.pointee.requestIsComplete && !exchange.pointee.requestIsAbandoned
-        if owesBody {
-            let waitsForContinue =
-                exchange.pointee.expectsContinue && !exchange.pointee.didContinue && exchange.pointee.requestByteCount == 0
-            let upstream = exchange.pointee.upstream
-            let upstreamIsBlocked =
-                upstream == Slab<UpstreamConnection>.none || upstreams[upstream].pointee.isWriteBlocked
-                || exchange.pointee.phase == .connecting
-            if waitsForContinue || upstreamIsBlocked { owesBody = false }
-        }
-        if owesBody || client.pointee.isWriteBlocked {
-            if client.pointee.deadlineNs == .max {
-                client.pointee.progress = 0
-                setDeadline(client: slot, afterMs: idleTimeoutMs(exchange.pointee.service.idleTimeoutMs))
-            }
-        } else {
-            client.pointee.deadlineNs = .max
-        }
-    }
-
-    func idleTimeoutMs(_ override: Int64) -> Int { override >= 0 ? Int(override) : settings.idleTimeoutMs }
-
-    mutating func clientTimedOut(_ slot: UInt32) {
-        let client = clients[slot]
-        switch client.pointee.state {
-        case .preface:
-            rejectPreface(slot)
-        case .reading:
-            if client.pointee.isWriteBlocked {
-                abandonClient(slot, .clientTooSlow)
-            } else if client.pointee.input.isEmpty {
-                closeClient(slot)
-            } else {
-                answerWithoutHead(slot, .headerTimeout)
-            }
-        case .lingering:
-            closeClient(slot)
-        case .tunnel:
-            endTunnel(slot, .ok)
-        case .exchanging:
-            let exchange = exchanges[client.pointee.exchange]
-            if client.pointee.progress >= 1024 {
-                client.pointee.progress = 0
-                setDeadline(client: slot, afterMs: idleTimeoutMs(exchange.pointee.service.idleTimeoutMs))
-            } else if client.pointee.isWriteBlocked {
-                abandonClient(slot, .clientTooSlow)
-            } else {
-                endExchange(client.pointee.exchange, with: .bodyTimeout)
-            }
-        }
-    }
-
-    // MARK: The end of a connection
-
-    /// Sends FIN once everything is written, then reads and drops what the client still sends, so that it can read the
-    /// last answer before it sees a reset.
-    mutating func linger(_ slot: UInt32) {
-        let client = clients[slot]
-        client.pointee.state = .lingering
-        idleClients.remove(slot, in: clients)
-        setDeadline(client: slot, afterMs: settings.lingerTimeoutMs)
-        if client.pointee.isWriteBlocked {
-            client.pointee.closesAfterFlush = true
-            setDeadline(client: slot, afterMs: max(settings.lingerTimeoutMs, settings.idleTimeoutMs))
-            return
-        }
-        buffers.give(&client.pointee.input)
-        if client.pointee.isAtEnd {
-            closeClient(slot)
-            return
-        }
-        Socket.shutdownWrite(client.pointee.descriptor)
-        drainLingering(slot)
-    }
-
-    private mutating func drainLingering(_ slot: UInt32) {
-        let client = clients[slot]
-        guard !client.pointee.isWriteBlocked else { return }
-        while client.pointee.isReadable {
-            guard let count = readClient(slot, capacity: Self.scratchSize) else { return }
-            client.pointee.discardedCount += Int32(count)
-            if count == 0 || client.pointee.discardedCount > 16 << 20 {
-                closeClient(slot)
-                return
-            }
-        }
-    }
-
-    /// Ends everything that the client has under way, at once.
-    mutating func abandonClient(_ slot: UInt32, _ outcome: Outcome) {
-        let client = clients[slot]
-        switch client.pointee.state {
-        case .tunnel:
-            endTunnel(slot, outcome)
-        case .exchanging:
-            cutExchange(client.pointee.exchange, outcome)
-        default:
-            closeClient(slot)
-        }
-    }
-
-    /// Closes the descriptor and frees the slot. The client has no exchange any more.
-    mutating func closeClient(_ slot: UInt32) {
-        let client = clients[slot]
-        idleClients.remove(slot, in: clients)
-        wheel.cancel(timerID(client: slot))
-        buffers.give(&client.pointee.input)
-        buffers.give(&client.pointee.output)
-        shared.admission.leave(client.pointee.acceptedFrom)
-        Socket.close(client.pointee.descriptor)
-        clients.remove(slot)
-        counters.set(.connectionsActive, UInt64(clients.count))
-        if isAcceptPaused, acceptResumesNs > nowNs { acceptResumesNs = nowNs }
     }
 }
 

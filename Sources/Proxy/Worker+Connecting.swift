@@ -49,7 +49,7 @@ extension Worker {
                 return
             case .failed(let code):
                 let failure = UpstreamFailure(connectCode: code)
-                noteConnectFailure(home)
+                noteConnectFailure(member.identity)
                 countFailure(slot, failure)
                 guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
                     endExchange(slot, with: Outcome(failure))
@@ -61,7 +61,7 @@ extension Worker {
         }
     }
 
-    private func connectTimeoutMs(_ service: ServiceEntry) -> Int {
+    func connectTimeoutMs(_ service: ServiceEntry) -> Int {
         service.connectTimeoutMs >= 0 ? Int(service.connectTimeoutMs) : settings.connectTimeoutMs
     }
 
@@ -71,7 +71,7 @@ extension Worker {
 
     /// The next member in turn that is worth trying: first those that did not fail of late, then any that was not
     /// tried, then, if only pooled connections failed so far, any at all.
-    private mutating func pickMember(_ slot: UInt32) -> Member? {
+    mutating func pickMember(_ slot: UInt32) -> Member? {
         let exchange = exchanges[slot]
         guard exchange.pointee.held >= 0, let publication = held[Int(exchange.pointee.held)].publication else {
             return nil
@@ -95,7 +95,7 @@ extension Worker {
     }
 
     /// Counts and timeouts are those of the service whose task was picked.
-    private mutating func useService(of member: Member, for slot: UInt32) {
+    mutating func useService(of member: Member, for slot: UInt32) {
         let exchange = exchanges[slot]
         guard member.service != exchange.pointee.serviceIndex, exchange.pointee.held >= 0,
             let publication = held[Int(exchange.pointee.held)].publication
@@ -105,20 +105,20 @@ extension Worker {
         exchange.pointee.cells = publication.counters.cells(service: Int(member.service), worker: index)
     }
 
-    private mutating func attach(_ upstream: UInt32, to slot: UInt32) {
+    mutating func attach(_ upstream: UInt32, to slot: UInt32) {
         exchanges[slot].pointee.upstream = upstream
         upstreams[upstream].pointee.exchange = slot
     }
 
     // MARK: New connections
 
-    private enum OpenResult {
+    enum OpenResult {
         case connecting(UInt32)
         case connected(UInt32)
         case failed(Int32)
     }
 
-    private mutating func open(_ home: Int32, to endpoint: Endpoint) -> OpenResult {
+    mutating func open(_ home: Int32, to endpoint: Endpoint) -> OpenResult {
         let address = endpoint.socketAddress
         do throws(SystemError) {
             let descriptor = try Socket.create(for: address)
@@ -161,7 +161,7 @@ extension Worker {
     }
 
     /// A connection stands, new or from the pool: its exchange's request is sent.
-    private mutating func upstreamConnected(_ slot: UInt32) {
+    mutating func upstreamConnected(_ slot: UInt32) {
         let upstream = upstreams[slot]
         let exchange = exchanges[upstream.pointee.exchange]
         upstream.pointee.state = .busy
@@ -169,7 +169,9 @@ extension Worker {
         sendRequest(upstream.pointee.exchange)
     }
 
-    mutating func noteConnectFailure(_ home: Int32) {
+    mutating func noteConnectFailure(_ identity: UInt64) {
+        let home = states.find(identity)
+        guard home >= 0 else { return }
         let state = states[home]
         if state.pointee.failureCount == 0 || nowNs &- state.pointee.firstFailureNs > Self.failureWindowNs {
             state.pointee.failureCount = 0
@@ -184,7 +186,7 @@ extension Worker {
 
     // MARK: The pool
 
-    private mutating func takeIdle(_ home: Int32, isIdempotent: Bool) -> UInt32 {
+    mutating func takeIdle(_ home: Int32, isIdempotent: Bool) -> UInt32 {
         let state = states[home]
         let slot = state.pointee.idleHead
         guard slot != Slab<UpstreamConnection>.none else { return slot }
@@ -196,7 +198,7 @@ extension Worker {
         return slot
     }
 
-    private mutating func unlinkIdle(_ slot: UInt32) {
+    mutating func unlinkIdle(_ slot: UInt32) {
         let upstream = upstreams[slot]
         let state = states[upstream.pointee.home]
         let next = upstream.pointee.idleNext

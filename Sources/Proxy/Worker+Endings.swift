@@ -17,7 +17,8 @@ extension Worker {
         let upstream = exchange.pointee.upstream
         let keeps = exchange.pointee.keepsClient && exchange.pointee.requestIsComplete
         let isReusable =
-            exchange.pointee.upstreamIsReusable && !upstreamHasMore && exchange.pointee.service.proxyProtocolVersion == 0
+            exchange.pointee.upstreamIsReusable && !upstreamHasMore
+            && exchange.pointee.service.proxyProtocolVersion == 0
         releaseUpstream(upstream, isReusable: isReusable, keepAliveHintS: exchange.pointee.responseKeepAliveS)
         finish(slot, .ok, status: exchange.pointee.status)
         guard keeps else {
@@ -75,7 +76,7 @@ extension Worker {
         closeClient(clientSlot)
     }
 
-    private mutating func dropUpstream(of slot: UInt32) {
+    mutating func dropUpstream(of slot: UInt32) {
         let upstream = exchanges[slot].pointee.upstream
         guard upstream != Slab<UpstreamConnection>.none else { return }
         exchanges[slot].pointee.upstream = Slab<UpstreamConnection>.none

@@ -12,7 +12,9 @@ enum LoggedText {
     static let limits = (method: 32, target: 1024, host: 255, userAgent: 255, referer: 255)
 
     static func read(_ buffer: PooledBuffer, _ position: inout Int) -> UnsafeRawBufferPointer {
-        guard buffer.isAllocated, position + 2 <= buffer.count else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        guard buffer.isAllocated, position + 2 <= buffer.count else {
+            return UnsafeRawBufferPointer(start: nil, count: 0)
+        }
         let bytes = buffer.bytes
         let count = Int(bytes[position]) << 8 | Int(bytes[position + 1])
         position += 2 + count
@@ -75,7 +77,7 @@ extension Worker {
         }
     }
 
-    private func serviceName(_ slot: UInt32) -> String {
+    func serviceName(_ slot: UInt32) -> String {
         let exchange = exchanges[slot]
         let index = Int(exchange.pointee.serviceIndex)
         if exchange.pointee.held >= 0, let publication = held[Int(exchange.pointee.held)].publication {
@@ -115,7 +117,7 @@ extension Worker {
         push(&record, client: slot, requestID: local.requestID)
     }
 
-    private mutating func push(_ record: inout AccessRecord, client slot: UInt32, requestID: RequestID) {
+    mutating func push(_ record: inout AccessRecord, client slot: UInt32, requestID: RequestID) {
         guard let logRing else { return }
         let client = clients[slot]
         let line = UnsafeMutableRawBufferPointer(start: headScratch, count: AccessLog.maximumLineSize)

@@ -39,7 +39,7 @@ extension Worker {
     }
 
     /// The head is used up: what is left of the bytes waits in the client's input.
-    private mutating func takeFromInput(_ slot: UInt32, _ bytes: Bytes, count: Int, isInInput: Bool) {
+    mutating func takeFromInput(_ slot: UInt32, _ bytes: Bytes, count: Int, isInInput: Bool) {
         let client = clients[slot]
         if isInInput {
             client.pointee.input.consume(count)
@@ -62,7 +62,7 @@ extension Worker {
 
     // MARK: Routing
 
-    private enum RouteVerdict {
+    enum RouteVerdict {
         case forward(Int32)
         case answer(Outcome)
         /// Max-Forwards reached zero.
@@ -71,7 +71,7 @@ extension Worker {
         case redirect
     }
 
-    private mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
+    mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
         if requestHead.maxForwards == 0 { return .answerHere }
         let host = bytes.slice(requestHead.host)
         let path = bytes.slice(requestHead.path)
@@ -93,7 +93,7 @@ extension Worker {
         }
     }
 
-    private func maximumBodySize(_ pool: PoolEntry) -> UInt64 {
+    func maximumBodySize(_ pool: PoolEntry) -> UInt64 {
         let override = publication.table.service(pool.service).maxBodySize
         return override >= 0 ? UInt64(override) : settings.maximumBodySize
     }
@@ -102,7 +102,7 @@ extension Worker {
 
     /// Makes the exchange with the head that its task will receive.
     /// - Returns: none if the head grew past its limit.
-    private mutating func makeExchange(_ slot: UInt32, _ bytes: Bytes, headCount: Int, route index: Int32) -> UInt32 {
+    mutating func makeExchange(_ slot: UInt32, _ bytes: Bytes, headCount: Int, route index: Int32) -> UInt32 {
         let client = clients[slot]
         let table = publication.table
         let route = table.route(index)
@@ -115,7 +115,8 @@ extension Worker {
             client: slot, held: currentHeld, pool: pool, service: table.service(pool.service),
             serviceIndex: pool.service,
             cells: publication.counters.cells(service: Int(pool.service), worker: self.index),
-            publicationVersion: table.version, maximumBodySize: maximumBodySize(pool), requestID: requestID(slot, bytes),
+            publicationVersion: table.version, maximumBodySize: maximumBodySize(pool),
+            requestID: requestID(slot, bytes),
             startedNs: client.pointee.requestStartedNs)
         let exchangeSlot = exchanges.insert(
             Exchange(seed, head: requestHead, source: bytes, accept: accept, keepsClient: keeps))
@@ -136,18 +137,18 @@ extension Worker {
         return exchangeSlot
     }
 
-    private func retryLimit(_ service: ServiceEntry) -> UInt8 {
+    func retryLimit(_ service: ServiceEntry) -> UInt8 {
         UInt8(clamping: service.retries >= 0 ? Int(service.retries) : settings.retries)
     }
 
-    private mutating func requestID(_ slot: UInt32, _ bytes: Bytes) -> RequestID {
+    mutating func requestID(_ slot: UInt32, _ bytes: Bytes) -> RequestID {
         if clients[slot].pointee.peerIsTrusted, let brought = RequestID(bytes.slice(requestHead.requestID)) {
             return brought
         }
         return requestIDs.makeID()
     }
 
-    private mutating func writeHead(_ slot: UInt32, _ exchangeSlot: UInt32, _ bytes: Bytes, prefix: Bytes) -> Bool {
+    mutating func writeHead(_ slot: UInt32, _ exchangeSlot: UInt32, _ bytes: Bytes, prefix: Bytes) -> Bool {
         let client = clients[slot]
         let exchange = exchanges[exchangeSlot]
         var writer = ByteWriter(base: exchange.pointee.sent.tail, capacity: exchange.pointee.sent.space)
@@ -170,7 +171,7 @@ extension Worker {
     private static var allowLine: Bytes { Bytes("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n") }
 
     /// Answers the request in `requestHead` with an outcome.
-    private mutating func answerRequest(_ slot: UInt32, _ bytes: Bytes, _ outcome: Outcome) {
+    mutating func answerRequest(_ slot: UInt32, _ bytes: Bytes, _ outcome: Outcome) {
         let client = clients[slot]
         var closes = !requestHead.isPersistent || isDraining
         // The body was not read: what follows on this connection is not a request.
@@ -188,7 +189,7 @@ extension Worker {
     }
 
     /// RFC 9110 7.6.2: the last hop answers. OPTIONS says what a proxy does, TRACE is not offered.
-    private mutating func answerMaxForwards(_ slot: UInt32, _ bytes: Bytes) {
+    mutating func answerMaxForwards(_ slot: UInt32, _ bytes: Bytes) {
         let client = clients[slot]
         let isTrace = requestHead.method == .trace
         let closes = !requestHead.isPersistent || isDraining || requestHead.body != .none
@@ -204,7 +205,7 @@ extension Worker {
     }
 
     /// Sends the client from `/app` to `/app/`, the query kept: 301 for GET and HEAD, else 308, which keeps the method.
-    private mutating func redirectToRoot(_ slot: UInt32, _ bytes: Bytes) {
+    mutating func redirectToRoot(_ slot: UInt32, _ bytes: Bytes) {
         let client = clients[slot]
         let method = requestHead.method
         let closes = !requestHead.isPersistent || isDraining || requestHead.body != .none

@@ -20,7 +20,7 @@ extension Worker {
         driveTunnel(exchange.pointee.client)
     }
 
-    private mutating func touchTunnel(_ slot: UInt32) {
+    mutating func touchTunnel(_ slot: UInt32) {
         let service = exchanges[clients[slot].pointee.exchange].pointee.service
         let timeoutMs = service.tunnelTimeoutMs >= 0 ? Int(service.tunnelTimeoutMs) : settings.tunnelTimeoutMs
         setDeadline(client: slot, afterMs: timeoutMs)
@@ -41,7 +41,7 @@ extension Worker {
 
     /// From the client to the task.
     /// - Returns: false if the tunnel was ended.
-    private mutating func moveUp(_ slot: UInt32) -> Bool {
+    mutating func moveUp(_ slot: UInt32) -> Bool {
         let client = clients[slot]
         let exchange = exchanges[client.pointee.exchange]
         let upstream = upstreams[exchange.pointee.upstream]
@@ -74,7 +74,7 @@ extension Worker {
         return true
     }
 
-    private mutating func passUp(_ slot: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    mutating func passUp(_ slot: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
         let exchange = exchanges[clients[slot].pointee.exchange]
         let upstream = upstreams[exchange.pointee.upstream]
         touchTunnel(slot)
@@ -99,7 +99,7 @@ extension Worker {
     }
 
     /// From the task to the client.
-    private mutating func moveDown(_ slot: UInt32) -> Bool {
+    mutating func moveDown(_ slot: UInt32) -> Bool {
         let client = clients[slot]
         let exchange = exchanges[client.pointee.exchange]
         let upstreamSlot = exchange.pointee.upstream

@@ -161,7 +161,8 @@ struct Worker: ~Copyable {
     /// Begins to listen to the mailbox and the listeners.
     mutating func register() throws(SystemError) {
         try poller.add(
-            mailbox.wakeup.descriptor, [.readable, .edgeTriggered], token: Token(kind: Kind.mailbox, generation: 0, slot: 0))
+            mailbox.wakeup.descriptor, [.readable, .edgeTriggered],
+            token: Token(kind: Kind.mailbox, generation: 0, slot: 0))
         for (position, listener) in listeners.enumerated() {
             try poller.add(listener, .readable, token: Self.listenerToken(position))
         }
@@ -193,7 +194,7 @@ struct Worker: ~Copyable {
         closeAll()
     }
 
-    private mutating func wheelTimeoutMs() -> Int32 {
+    mutating func wheelTimeoutMs() -> Int32 {
         var timeoutMs = wheel.timeoutMs(nowNs: nowNs)
         for deadline in [acceptResumesNs, drainDeadlineNs] where deadline != .max {
             let left = deadline <= nowNs ? 0 : Int32(clamping: (deadline - nowNs) / 1_000_000 + 1)
@@ -203,7 +204,7 @@ struct Worker: ~Copyable {
     }
 
     @inline(__always)
-    private mutating func dispatch(_ token: Token, _ readiness: Readiness) {
+    mutating func dispatch(_ token: Token, _ readiness: Readiness) {
         switch token.kind {
         case Kind.client:
             if clients.isCurrent(token.slot, generation: token.generation) { clientReady(token.slot, readiness) }
@@ -216,7 +217,7 @@ struct Worker: ~Copyable {
         }
     }
 
-    private mutating func runContinued() {
+    mutating func runContinued() {
         guard !continued.isEmpty else { return }
         swap(&continued, &spareContinued)
         for token in spareContinued {
@@ -249,82 +250,6 @@ struct Worker: ~Copyable {
         continued.append(Token(kind: Kind.upstream, generation: upstreams.generation(of: slot), slot: slot))
     }
 
-    // MARK: Messages
-
-    private mutating func readMailbox() {
-        for message in mailbox.takeAll() {
-            switch message {
-            case .publish(let publication): adopt(publication)
-            case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
-            }
-        }
-    }
-
-    /// Takes a new publication. What requests under way began with stays until they end; tasks that are no longer ready
-    /// are drained; nothing else is touched.
-    private mutating func adopt(_ next: Publication) {
-        let old = publication
-        publication = next
-        counters.add(.tableSwaps)
-        var position = -1
-        for index in held.indices where held[index].publication == nil { position = index }
-        if position < 0 {
-            held.append(HeldPublication())
-            position = held.count - 1
-        }
-        held[position] = HeldPublication(publication: next)
-        let previous = currentHeld
-        currentHeld = Int32(position)
-        growCursors()
-        drainRemovedTasks(old: old.table, new: next.table)
-        // Answers that have begun need nothing of the table: they must not keep it alive.
-        for slot in 0..<UInt32(exchanges.slotCount) where exchanges.isInUse(slot) {
-            if exchanges[slot].pointee.answerBegan { letGoOfPublication(slot) }
-        }
-        retireIfUnused(previous)
-    }
-
-    private mutating func growCursors() {
-        let missing = publication.table.cursorCount - cursors.count
-        // Workers begin at different places, or the first task of every pool would get the first request of each.
-        for _ in 0..<max(0, missing) { cursors.append(UInt32(truncatingIfNeeded: requestIDs.next())) }
-    }
-
-    private mutating func drainRemovedTasks(old: RouteTable, new: RouteTable) {
-        for identity in new.removed(since: old) {
-            let home = states.find(identity)
-            guard home >= 0 else { continue }
-            states[home].pointee.isDrained = true
-            while states[home].pointee.idleHead != Slab<UpstreamConnection>.none {
-                let slot = states[home].pointee.idleHead
-                let isLast = states[home].pointee.openCount == 1
-                closeUpstream(slot)
-                if isLast { break }
-            }
-            if states.find(identity) >= 0 { states.forgetIfUnused(home) }
-        }
-    }
-
-    /// Hands a publication back once no exchange uses it.
-    mutating func retireIfUnused(_ position: Int32) {
-        guard position != currentHeld, held[Int(position)].exchangeCount == 0,
-            let unused = held[Int(position)].publication
-        else { return }
-        held[Int(position)].publication = nil
-        shared.publisherMailbox.post(.retired(unused))
-    }
-
-    /// The exchange needs no table any more; its counters stay alive by a reference of their own.
-    mutating func letGoOfPublication(_ slot: UInt32) {
-        let exchange = exchanges[slot]
-        let position = exchange.pointee.held
-        guard position >= 0, let publication = held[Int(position)].publication else { return }
-        exchange.pointee.retainedCounters = Unmanaged.passRetained(publication.counters)
-        exchange.pointee.held = -1
-        held[Int(position)].exchangeCount -= 1
-        retireIfUnused(position)
-    }
-
     // MARK: Timers
 
     @inline(__always)
@@ -346,7 +271,7 @@ struct Worker: ~Copyable {
         if deadline != .max { wheel.schedule(timerID(upstream: slot), atNs: deadline) }
     }
 
-    private mutating func expireTimers() {
+    mutating func expireTimers() {
         while let id = wheel.popExpired(nowNs: nowNs) {
             let slot = UInt32(id / 2)
             if id % 2 == 0 {
@@ -373,39 +298,6 @@ struct Worker: ~Copyable {
         if drainDeadlineNs <= nowNs {
             drainDeadlineNs = .max
             for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }
-        }
-    }
-
-    // MARK: The end
-
-    /// Stops accepting and closes what is idle; every answer from here on ends its connection.
-    private mutating func drain(deadlineNs: UInt64) {
-        if !isDraining {
-            isDraining = true
-            for listener in listeners {
-                poller.remove(listener)
-                Socket.close(listener)
-            }
-            listeners.removeAll()
-        }
-        drainDeadlineNs = deadlineNs
-        while let slot = idleClients.oldest(in: clients) { closeClient(slot) }
-        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
-            let client = clients[slot]
-            if client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty,
-                client.pointee.requestCount > 0
-            {
-                closeClient(slot)
-            }
-        }
-    }
-
-    private mutating func closeAll() {
-        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }
-        for slot in 0..<UInt32(upstreams.slotCount) where upstreams.isInUse(slot) { closeUpstream(slot) }
-        for index in held.indices {
-            if let publication = held[index].publication { shared.publisherMailbox.post(.retired(publication)) }
-            held[index].publication = nil
         }
     }
 }

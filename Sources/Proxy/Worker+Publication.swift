@@ -1,0 +1,121 @@
+// What a worker is told from outside: a new publication, or to drain. Both arrive between two batches of events.
+
+internal import Kernel
+internal import Routing
+internal import Telemetry
+
+extension Worker {
+    // MARK: Messages
+
+    mutating func readMailbox() {
+        for message in mailbox.takeAll() {
+            switch message {
+            case .publish(let publication): adopt(publication)
+            case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
+            }
+        }
+    }
+
+    /// Takes a new publication. What requests under way began with stays until they end; tasks that are no longer ready
+    /// are drained; nothing else is touched.
+    mutating func adopt(_ next: Publication) {
+        let old = publication
+        publication = next
+        counters.add(.tableSwaps)
+        var position = -1
+        for index in held.indices where held[index].publication == nil { position = index }
+        if position < 0 {
+            held.append(HeldPublication())
+            position = held.count - 1
+        }
+        held[position] = HeldPublication(publication: next)
+        let previous = currentHeld
+        currentHeld = Int32(position)
+        growCursors()
+        drainRemovedTasks(old: old.table, new: next.table)
+        // A task may come back: a node that was lost, a service that was taken back.
+        for identity in old.table.removed(since: next.table) {
+            let home = states.find(identity)
+            if home >= 0 { states[home].pointee.isDrained = false }
+        }
+        // Answers that have begun need nothing of the table: they must not keep it alive.
+        for slot in 0..<UInt32(exchanges.slotCount) where exchanges.isInUse(slot) {
+            if exchanges[slot].pointee.answerBegan { letGoOfPublication(slot) }
+        }
+        retireIfUnused(previous)
+    }
+
+    mutating func growCursors() {
+        let missing = publication.table.cursorCount - cursors.count
+        // Workers begin at different places, or the first task of every pool would get the first request of each.
+        for _ in 0..<max(0, missing) { cursors.append(UInt32(truncatingIfNeeded: requestIDs.next())) }
+    }
+
+    mutating func drainRemovedTasks(old: RouteTable, new: RouteTable) {
+        for identity in new.removed(since: old) {
+            let home = states.find(identity)
+            guard home >= 0 else { continue }
+            states[home].pointee.isDrained = true
+            while states[home].pointee.idleHead != Slab<UpstreamConnection>.none {
+                let slot = states[home].pointee.idleHead
+                let isLast = states[home].pointee.openCount == 1
+                closeUpstream(slot)
+                if isLast { break }
+            }
+            if states.find(identity) >= 0 { states.forgetIfUnused(home) }
+        }
+    }
+
+    /// Hands a publication back once no exchange uses it.
+    mutating func retireIfUnused(_ position: Int32) {
+        guard position != currentHeld, held[Int(position)].exchangeCount == 0,
+            let unused = held[Int(position)].publication
+        else { return }
+        held[Int(position)].publication = nil
+        shared.publisherMailbox.post(.retired(unused))
+    }
+
+    /// The exchange needs no table any more; its counters stay alive by a reference of their own.
+    mutating func letGoOfPublication(_ slot: UInt32) {
+        let exchange = exchanges[slot]
+        let position = exchange.pointee.held
+        guard position >= 0, let publication = held[Int(position)].publication else { return }
+        exchange.pointee.retainedCounters = Unmanaged.passRetained(publication.counters)
+        exchange.pointee.held = -1
+        held[Int(position)].exchangeCount -= 1
+        retireIfUnused(position)
+    }
+
+    // MARK: The end
+
+    /// Stops accepting and closes what is idle; every answer from here on ends its connection.
+    mutating func drain(deadlineNs: UInt64) {
+        if !isDraining {
+            isDraining = true
+            for listener in listeners {
+                poller.remove(listener)
+                Socket.close(listener)
+            }
+            listeners.removeAll()
+        }
+        drainDeadlineNs = deadlineNs
+        while let slot = idleClients.oldest(in: clients) { closeClient(slot) }
+        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
+            let client = clients[slot]
+            if client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty,
+                client.pointee.requestCount > 0
+            {
+                closeClient(slot)
+            }
+        }
+    }
+
+    mutating func closeAll() {
+        for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }
+        for slot in 0..<UInt32(upstreams.slotCount) where upstreams.isInUse(slot) { closeUpstream(slot) }
+        for index in held.indices {
+            if let publication = held[index].publication { shared.publisherMailbox.post(.retired(publication)) }
+            held[index].publication = nil
+        }
+    }
+}
