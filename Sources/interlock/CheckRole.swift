@@ -37,7 +37,8 @@ enum CheckRole {
         }
         for finding in snapshot.diagnostics {
             let label = finding.label.isEmpty ? "" : " \(finding.label)=\"\(finding.value)\""
-            lines.append("\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
+            lines.append(
+                "\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
         }
         return lines.map { $0 + "\n" }.joined()
     }
