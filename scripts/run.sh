@@ -9,13 +9,13 @@ DIRECTORY="$(mktemp -d -t interlock-run.XXXXXX)"
 PROCESSES=()
 
 finish() {
-    trap - EXIT INT TERM
+    trap - EXIT INT TERM HUP
     [ ${#PROCESSES[@]} = 0 ] || kill "${PROCESSES[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$DIRECTORY"
 }
 trap finish EXIT
-trap 'exit 0' INT TERM
+trap 'exit 0' INT TERM HUP
 
 # True if a listener on that port of 127.0.0.1 answers already.
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -32,8 +32,9 @@ first_free() {
     return 1
 }
 
+# In a session of its own: Ctrl-C reaches this script alone, which then asks each of them once.
 start() {
-    "$@" &
+    setsid "$@" &
     PROCESSES+=($!)
 }
 
