@@ -155,7 +155,7 @@ extension Worker {
     mutating func linger(_ slot: UInt32) {
         let client = clients[slot]
         client.pointee.state = .lingering
-        idleClients.remove(slot, in: clients)
+        leaveIdle(slot)
         setDeadline(client: slot, afterMs: settings.lingerTimeoutMs)
         if client.pointee.isWriteBlocked {
             client.pointee.closesAfterFlush = true
@@ -200,7 +200,7 @@ extension Worker {
     /// Closes the descriptor and frees the slot. The client has no exchange any more.
     mutating func closeClient(_ slot: UInt32) {
         let client = clients[slot]
-        idleClients.remove(slot, in: clients)
+        leaveIdle(slot)
         wheel.cancel(timerID(client: slot))
         buffers.give(&client.pointee.input)
         buffers.give(&client.pointee.output)

@@ -210,7 +210,7 @@ extension Worker {
         let client = clients[slot]
         if client.pointee.requestStartedNs == 0 {
             client.pointee.requestStartedNs = nowNs
-            idleClients.remove(slot, in: clients)
+            leaveIdle(slot)
             setDeadline(client: slot, afterMs: settings.headerTimeoutMs)
         }
         switch requestHead.parse(bytes, scanned: Int(client.pointee.scannedCount)) {
@@ -232,6 +232,14 @@ extension Worker {
         }
     }
 
+    /// The connection is idle no more: a request began on it, or it ends.
+    @inline(__always)
+    mutating func leaveIdle(_ slot: UInt32) {
+        guard clients[slot].pointee.isInIdleList else { return }
+        idleClients.remove(slot, in: clients)
+        counters.set(.connectionsIdle, UInt64(idleClients.count))
+    }
+
     mutating func becomeIdle(_ slot: UInt32) {
         let client = clients[slot]
         guard !client.pointee.isInIdleList else { return }
@@ -240,6 +248,7 @@ extension Worker {
             return
         }
         idleClients.append(slot, in: clients)
+        counters.set(.connectionsIdle, UInt64(idleClients.count))
         setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
     }
 }

@@ -118,10 +118,21 @@ extension Worker {
         case failed(Int32)
     }
 
+    /// When descriptors run out, idle clients go first here too.
+    private mutating func createSocket(for address: SocketAddress) throws(SystemError) -> Int32 {
+        do throws(SystemError) {
+            return try Socket.create(for: address)
+        } catch {
+            let isExhausted = error.code == SystemError.tooManyFilesCode || error.code == SystemError.systemFilesCode
+            guard isExhausted, makeRoom() else { throw error }
+        }
+        return try Socket.create(for: address)
+    }
+
     mutating func open(_ home: Int32, to endpoint: Endpoint) -> OpenResult {
         let address = endpoint.socketAddress
         do throws(SystemError) {
-            let descriptor = try Socket.create(for: address)
+            let descriptor = try createSocket(for: address)
             Socket.setNoDelay(descriptor)
             Socket.setLivenessProbes(descriptor, userTimeoutMs: 5000, idleS: 5, intervalS: 1, count: 3)
             let result = Socket.connect(descriptor, address)

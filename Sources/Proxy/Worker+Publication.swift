@@ -88,6 +88,9 @@ extension Worker {
 
     // MARK: The end
 
+    /// How long a connection without a request yet may still bring one.
+    static var drainGraceMs: Int { 1000 }
+
     /// Stops accepting and closes what is idle; every answer from here on ends its connection.
     mutating func drain(deadlineNs: UInt64) {
         if !isDraining {
@@ -102,10 +105,14 @@ extension Worker {
         while let slot = idleClients.oldest(in: clients) { closeClient(slot) }
         for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
             let client = clients[slot]
-            if client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty,
-                client.pointee.requestCount > 0
-            {
+            guard client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty else {
+                continue
+            }
+            if client.pointee.requestCount > 0 {
                 closeClient(slot)
+            } else {
+                // Its first request may be on the way.
+                setDeadline(client: slot, afterMs: Self.drainGraceMs)
             }
         }
     }

@@ -8,6 +8,7 @@ internal import Wire
 struct IdleClients {
     private var first: UInt32 = .max
     private var last: UInt32 = .max
+    private(set) var count = 0
 
     func oldest(in clients: borrowing Slab<ClientConnection>) -> UInt32? { first == .max ? nil : first }
 
@@ -15,6 +16,7 @@ struct IdleClients {
         let client = clients[slot]
         guard !client.pointee.isInIdleList else { return }
         client.pointee.isInIdleList = true
+        count += 1
         client.pointee.idleNext = .max
         client.pointee.idlePrevious = last
         if last == .max { first = slot } else { clients[last].pointee.idleNext = slot }
@@ -25,6 +27,7 @@ struct IdleClients {
         let client = clients[slot]
         guard client.pointee.isInIdleList else { return }
         client.pointee.isInIdleList = false
+        count -= 1
         let next = client.pointee.idleNext
         let previous = client.pointee.idlePrevious
         if previous == .max { first = next } else { clients[previous].pointee.idleNext = next }
