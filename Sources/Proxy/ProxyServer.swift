@@ -24,6 +24,8 @@ public final class ProxyServer: Sendable {
     private let mailboxes: [Mailbox<WorkerMessage>]
     private let publisherMailbox: Mailbox<PublisherMessage>
     private let workers: Mutex<[Thread]>
+    private let collector: Mutex<Thread?>
+    private let hasStopped = Atomic<Bool>(false)
     private let state: Mutex<PublisherState>
 
     private struct PublisherState {
@@ -74,6 +76,15 @@ public final class ProxyServer: Sendable {
             }
         }
         workers = Mutex(threads)
+        collector = Mutex(nil)
+        do throws(SystemError) {
+            let thread = try Thread.start(name: "publisher") { [weak self, publisherMailbox] in
+                while publisherMailbox.wakeup.wait(timeoutMs: -1), let self, self.collect() {}
+            }
+            collector.withLock { $0 = thread }
+        } catch {
+            throw ProxyStartError(description: "cannot start the publisher: \(error)")
+        }
     }
 
     /// Makes a snapshot the one that requests are routed by. Requests under way keep the one they began with.
@@ -111,6 +122,13 @@ public final class ProxyServer: Sendable {
         }
     }
 
+    /// Releases retired publications as they come back.
+    /// - Returns: whether to go on.
+    private func collect() -> Bool {
+        state.withLock { collectRetired(&$0) }
+        return !hasStopped.load(ordering: .acquiring)
+    }
+
     /// Takes back what workers no longer use; the last reference goes here, not on a worker.
     private func collectRetired(_ state: inout sending PublisherState) {
         for message in publisherMailbox.takeAll() {
@@ -136,6 +154,13 @@ public final class ProxyServer: Sendable {
             return threads
         }
         for thread in threads { thread.join() }
+        hasStopped.store(true, ordering: .releasing)
+        publisherMailbox.wakeup.ring()
+        collector.withLock { collector in
+            let thread = collector
+            collector = nil
+            return thread
+        }?.join()
     }
 }
 
