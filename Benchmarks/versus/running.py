@@ -50,8 +50,8 @@ class Running:
         deadline = time.monotonic() + 30
         status = b""
         while b" 200 " not in status:
-            if time.monotonic() > deadline:
-                fail(f"{self.name} does not serve: {status!r}")
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                fail(f"{self.name} does not serve: {status!r}\n{pathlib.Path(self.log.name).read_text()[-2000:]}")
             time.sleep(0.02)
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as probe:
                 probe.sendall(b"GET /1k HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")

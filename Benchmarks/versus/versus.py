@@ -56,7 +56,7 @@ def compile_programs(directory: pathlib.Path):
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now, below the range that connections are numbered from."""
     found: list[int] = []
-    for port in range(20_000, 32_000):
+    for port in range(10_100, 15_000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
