@@ -9,7 +9,8 @@ public struct Snapshot: Hashable, Sendable {
     public var configuration: Configuration
     /// What runs: one list of upstreams for each service, index for index with `configuration.services`.
     public var endpoints: [[Upstream]]
-    /// What was refused or doubted, and why. Not part of the equality that decides on publishing.
+    /// What was refused or doubted, and why. It changes no route, but a change of it is published too, so that people
+    /// see it.
     public var diagnostics: [Diagnostic]
 
     public init(
