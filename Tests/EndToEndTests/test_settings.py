@@ -224,7 +224,6 @@ def test_label_connect_timeout_and_retry_elsewhere(interlock, backend):
     """A task that swallows connections is given up in time, and another one answers."""
     good = backend()
     # A listener whose queue is full: further connects hang.
-    import socket
 
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
