@@ -189,7 +189,9 @@ def count(step, report, status):
     """(passed, names of what failed) of one step."""
     name = " ".join(pathlib.Path(each).name for each in step.command[:2])
     if step.report is None:
-        return (0 if step.prepares else 1, []) if status == 0 else (0, [f"{name}: {'over budget' if status is None else f'exit {status}'}"])
+        if status == 0:
+            return (0 if step.prepares else 1, [])
+        return 0, [f"{name}: {'over budget' if status is None else f'exit {status}'}"]
     passed, failed, total = 0, [], 0
     # swift test writes XCTest's report beside Swift Testing's; the first is empty here.
     for path in sorted(LOGS.glob(f"{report.stem}*.xml")):
