@@ -159,6 +159,8 @@ struct Exchange: ~Copyable {
     var requestByteCount: UInt64 { request.byteCount }
     var responseByteCount: UInt64 { response.byteCount }
     var isHead: Bool { method == .head }
+    /// The client sends no body before the task has said 100.
+    var waitsForContinue: Bool { expectsContinue && !didContinue && requestByteCount == 0 && !requestIsComplete }
     /// An answer, or a part of one, has been handed out for the client.
     var answerBegan: Bool { phase == .streaming || phase == .tunnel }
 

@@ -97,14 +97,11 @@ extension Worker {
         let exchange = exchanges[client.pointee.exchange]
         var owesBody = !exchange.pointee.requestIsComplete && !exchange.pointee.requestIsAbandoned
         if owesBody {
-            let waitsForContinue =
-                exchange.pointee.expectsContinue && !exchange.pointee.didContinue
-                && exchange.pointee.requestByteCount == 0
             let upstream = exchange.pointee.upstream
             let upstreamIsBlocked =
                 upstream == Slab<UpstreamConnection>.none || upstreams[upstream].pointee.isWriteBlocked
                 || exchange.pointee.phase == .connecting
-            if waitsForContinue || upstreamIsBlocked { owesBody = false }
+            if exchange.pointee.waitsForContinue || upstreamIsBlocked { owesBody = false }
         }
         if owesBody || client.pointee.isWriteBlocked {
             if client.pointee.deadlineNs == .max {

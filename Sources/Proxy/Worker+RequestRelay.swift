@@ -195,6 +195,9 @@ extension Worker {
                 clients[exchange.pointee.client].pointee.deadlineNs = .max
                 return
             }
+        } else if exchange.pointee.waitsForContinue {
+            // The client waits for the task's word.
+            setDeadline(upstream: upstream, afterMs: responseTimeoutMs(exchange.pointee.service))
         } else if !exchange.pointee.answerBegan {
             // The task owes nothing while the client still sends.
             upstreams[upstream].pointee.deadlineNs = .max

@@ -64,6 +64,7 @@ extension Worker {
         }
         var position = 0
         var scanned = isKept ? Int(upstream.pointee.scannedCount) : 0
+        let waited = exchange.pointee.waitsForContinue
         while true {
             sink.reset()
             let progress = advance(exchangeSlot, bytes, &position, scanned: scanned)
@@ -77,6 +78,8 @@ extension Worker {
                 return true
             case .needHead:
                 guard sendToClient(exchange.pointee.client) else { return false }
+                // After 100 it is the client's turn.
+                if waited, !exchange.pointee.waitsForContinue { requestProgressed(exchangeSlot) }
                 return keepResponseHead(slot, bytes, from: position, isKept: isKept)
             case .complete:
                 let hasMore = position < bytes.count
