@@ -125,6 +125,8 @@ public enum RejectionReasons {
     static let outcomeStart = 96
 
     static func number(of reason: Refusal.Reason) -> Int {
+        // The one reason that is an outcome of its own too, under the same name.
+        if reason == .ambiguousPath { return number(of: .ambiguousPath as Outcome) }
         let number = Int(reason.rawValue)
         return number < outcomeStart ? number : outcomeStart - 1
     }
@@ -133,7 +135,7 @@ public enum RejectionReasons {
 
     /// Every reason with its number and its name in logs and metrics.
     public static var all: [(number: Int, name: String)] {
-        Refusal.Reason.allCases.map { (number(of: $0), String(describing: $0.code)) }
+        Refusal.Reason.allCases.filter { $0 != .ambiguousPath }.map { (number(of: $0), String(describing: $0.code)) }
             + Outcome.allCases.filter { $0 != .ok && $0 != .refused }.map {
                 (number(of: $0), String(describing: $0.code))
             }

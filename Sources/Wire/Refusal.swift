@@ -89,7 +89,7 @@ public struct Refusal: Equatable, Sendable, BitwiseCopyable {
             case .badConnection: "bad_connection"
             case .badMaxForwards: "bad_max_forwards"
             case .unknownExpectation: "unknown_expectation"
-            case .connectRefused: "connect_refused"
+            case .connectRefused: "connect_not_offered"
             case .badStatusLine: "bad_status_line"
             case .unexpectedUpgrade: "unexpected_upgrade"
             case .badChunkSize: "bad_chunk_size"
