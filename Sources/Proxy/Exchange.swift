@@ -91,6 +91,8 @@ struct Exchange: ~Copyable {
     var didContinue = false
     /// The next attempt takes no pooled connection.
     var wantsNewConnection = false
+    /// The pool has a task that was not tried yet.
+    var hasAlternative = false
     /// What to say when no task is left to try.
     var lastFailure = Outcome.noTask
     /// Bytes of `sent` that are the head.
@@ -208,9 +210,11 @@ struct Exchange: ~Copyable {
                 scanned = 0
                 if head.status == 101 {
                     guard asksUpgrade, requestIsComplete else { return .failed(.badResponse) }
+                    guard
+                        writeHead(head, from: rest, framing: .none, connection: .upgrade, &writer, surroundings, &sink)
+                    else { return .failed(.badResponse) }
                     status = 101
                     keepsClient = false
-                    writeHead(head, from: rest, framing: .none, connection: .upgrade, &writer, surroundings, &sink)
                     phase = .tunnel
                     return .tunnel
                 }
@@ -220,15 +224,17 @@ struct Exchange: ~Copyable {
                     if head.status == 100 { didContinue = true }
                     // RFC 9110 15.2: not to an HTTP/1.0 client; 100 only to who asked for it.
                     if clientVersion == .http11, head.status != 100 || expectsContinue {
-                        writeHead(
-                            head, from: rest, framing: .none, connection: .keepAlive, &writer, surroundings, &sink)
+                        guard
+                            writeHead(
+                                head, from: rest, framing: .none, connection: .keepAlive, &writer, surroundings, &sink)
+                        else { return .failed(.badResponse) }
                     }
                     continue
                 }
-                if service.retries(on: head.status), method.isIdempotent, attemptsLeft, !isBodyLost {
+                if service.retries(on: head.status), method.isIdempotent, attemptsLeft, !isBodyLost, hasAlternative {
                     return .retryStatus
                 }
-                begin(head, from: rest, &writer, surroundings, &sink)
+                guard begin(head, from: rest, &writer, surroundings, &sink) else { return .failed(.badResponse) }
             }
         }
         switch response.relay(input, position: &position, into: &sink) {
@@ -241,7 +247,7 @@ struct Exchange: ~Copyable {
     private mutating func begin(
         _ head: borrowing ResponseHead, from source: Bytes, _ writer: inout ByteWriter,
         _ surroundings: ResponseSurroundings, _ sink: inout Sink
-    ) {
+    ) -> Bool {
         status = head.status
         responseIsPersistent = head.isPersistent
         responseKeepAliveS = head.keepAliveTimeoutSeconds ?? -1
@@ -265,24 +271,30 @@ struct Exchange: ~Copyable {
         response = BodyRelay(
             head.body, writesChunks: writesChunks,
             announced: acceptsTrailers ? source.slice(head.announcedTrailers) : .empty, isResponse: true)
-        writeHead(
-            head, from: source, framing: framing, connection: keepsClient ? .keepAlive : .close, &writer,
-            surroundings, &sink)
+        guard
+            writeHead(
+                head, from: source, framing: framing, connection: keepsClient ? .keepAlive : .close, &writer,
+                surroundings, &sink)
+        else { return false }
         phase = .streaming
+        return true
     }
 
+    /// - Returns: false if the head does not fit behind those already written; nothing of it leaves then.
     private func writeHead(
         _ head: borrowing ResponseHead, from source: Bytes, framing: BodyLength,
         connection: ResponseContext.Connection, _ writer: inout ByteWriter,
         _ surroundings: ResponseSurroundings, _ sink: inout Sink
-    ) {
+    ) -> Bool {
         let start = writer.count
         let context = ResponseContext(
             clientVersion: clientVersion, connection: connection, framing: framing, requestID: surroundings.requestID,
             date: surroundings.date, viaName: surroundings.viaName, infoLines: surroundings.infoLines,
             keepsTrailers: acceptsTrailers)
         HeadWriter.writeResponse(head, from: source, context: context, into: &writer)
+        if writer.overflowed { return false }
         sink.append(writer.bytes.slice(from: start))
+        return true
     }
 
     /// The task closed its side.
@@ -323,6 +335,8 @@ struct Exchange: ~Copyable {
         requestIsAbandoned = false
         response = BodyRelay(.none, writesChunks: false)
         responseHeadSeen = false
+        connectedNs = 0
+        answeredNs = 0
     }
 
     /// The connection stands: the request may be sent.

@@ -25,6 +25,9 @@ extension Worker {
             }
             exchange.pointee.attempts &+= 1
             exchange.pointee.attemptStartedNs = nowNs
+            let tried = exchange.pointee.tried
+            exchange.pointee.hasAlternative =
+                exchange.pointee.pool.memberCount > tried.count + (tried.contains(member.identity) ? 0 : 1)
             let home = states.home(of: member.identity, endpoint: member.endpoint)
             exchange.pointee.upstreamText = states[home].pointee.text
             useService(of: member, for: slot)
@@ -165,7 +168,10 @@ extension Worker {
         let code = Socket.pendingError(upstream.pointee.descriptor)
         if code == 0 {
             states[upstream.pointee.home].pointee.failureCount = 0
+            let generation = upstreams.generation(of: slot)
             upstreamConnected(slot)
+            // A task may speak first; the poller does not say so again.
+            if upstreams.isCurrent(slot, generation: generation), upstream.pointee.isReadable { driveUpstream(slot) }
         } else {
             loseUpstream(slot, UpstreamFailure(connectCode: code))
         }
@@ -233,7 +239,8 @@ extension Worker {
         var idleMs = settings.upstreamIdleTimeoutMs
         if hint >= 0 { idleMs = min(idleMs, hint * 1000 - 500) }
         guard isReusable, idleMs > 0, !state.pointee.isDrained, !isDraining, !upstream.pointee.isPeerClosed,
-            upstream.pointee.output.isEmpty, upstream.pointee.input.isEmpty,
+            // After a read that was filled to its end, more may wait that nobody asked for.
+            !upstream.pointee.isReadable, upstream.pointee.output.isEmpty, upstream.pointee.input.isEmpty,
             Int(state.pointee.idleCount) < settings.upstreamIdleLimit
         else {
             closeUpstream(slot)

@@ -113,7 +113,7 @@ extension Worker {
     ) -> Exchange.ResponseProgress {
         let exchange = exchanges[slot]
         date.update(nowNs: nowNs)
-        var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize)
+        var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize - 1024)
         let info = settings.showsInfoHeaders ? infoLines(slot) : 0
         let infoBytes = Bytes(headScratch + Self.headScratchSize - 1024, count: info)
         let surroundings = Exchange.ResponseSurroundings(
