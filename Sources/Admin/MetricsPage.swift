@@ -159,6 +159,22 @@ enum MetricsPage {
         Set(diagnostics.filter { $0.severity == .error }.map(\.service)).count
     }
 
+    /// Series that name services and labels; who has more broken services than this looks at `/api/routes`.
+    private static let findingLimit = 500
+
+    /// Which service is wrong, and in which label: gone as soon as it is right.
+    private static func appendFindings(_ diagnostics: [Diagnostic], to text: inout PrometheusText) {
+        guard !diagnostics.isEmpty else { return }
+        text.family(
+            "interlock_service_finding", .gauge, "1 for each service and label that a finding stands about now.")
+        var seen: Set<[String]> = []
+        for finding in diagnostics.prefix(findingLimit) {
+            let labels = [finding.service, finding.label, finding.severity.rawValue]
+            guard seen.insert(labels).inserted else { continue }
+            text.sample(["service": labels[0], "label": labels[1], "severity": labels[2]], UInt64(1))
+        }
+    }
+
     private static func appendDiagnostics(_ control: ControlReading, to text: inout PrometheusText) {
         text.family("interlock_diagnostics", .gauge, "Findings about services that stand now, by severity.")
         for severity in [Diagnostic.Severity.error, .warning] {
@@ -167,6 +183,7 @@ enum MetricsPage {
         }
         text.family("interlock_services_refused", .gauge, "Services that are left out because of an error.")
         text.sample(UInt64(refusedCount(control.diagnostics)))
+        appendFindings(control.diagnostics, to: &text)
         text.family("interlock_snapshots_published_total", .counter, "Changes handed to the workers.")
         text.sample(control.publishedCount)
         text.family("interlock_snapshots_unchanged_total", .counter, "Looks at the world that found nothing new.")
