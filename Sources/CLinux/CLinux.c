@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #define RETRY(type, call)                                   \
     type result;                                            \
@@ -105,6 +107,12 @@ int il_get_option(int descriptor, int level, int option, int *value) {
 int il_set_linger_reset(int descriptor) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     RETRY(int, setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+}
+
+int il_queued_count(int descriptor) {
+    int count = 0;
+    int result = ioctl(descriptor, SIOCOUTQ, &count);
+    return result < 0 ? -errno : count;
 }
 
 int il_close(int descriptor) {

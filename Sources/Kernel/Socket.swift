@@ -152,6 +152,9 @@ public enum Socket {
     /// Makes the coming close send RST and drop what is unsent.
     public static func resetOnClose(_ descriptor: Int32) { _ = il_set_linger_reset(descriptor) }
 
+    /// Bytes that were written and that the peer has not acknowledged yet.
+    public static func queuedCount(_ descriptor: Int32) -> Int { max(0, Int(il_queued_count(descriptor))) }
+
     public static func setNoDelay(_ descriptor: Int32) {
         _ = il_set_option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     }

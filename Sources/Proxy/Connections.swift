@@ -53,7 +53,9 @@ struct ClientConnection: ~Copyable {
     var deadlineNs: UInt64 = .max
     /// When the current request's first byte came; 0 between requests.
     var requestStartedNs: UInt64 = 0
-    /// Bytes moved since `deadlineNs` was set, for the minimum progress of bodies.
+    /// Bytes that the client had not acknowledged when the window began.
+    var queuedCount = 0
+    /// Bytes moved since the window began, for the minimum progress of bodies.
     var progress: UInt64 = 0
     var peer: Endpoint
     /// For per-client limits: the address that was accepted, whatever a PROXY header said later.

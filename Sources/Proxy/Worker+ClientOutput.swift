@@ -41,7 +41,9 @@ extension Worker {
         }
         if !client.pointee.isWriteBlocked {
             client.pointee.isWriteBlocked = true
-            client.pointee.progress = 0
+            beginWindow(slot)
+            // A window of its own: what was left of another one is too short.
+            client.pointee.deadlineNs = .max
             updateClientDeadline(slot)
         }
         return true
@@ -105,12 +107,31 @@ extension Worker {
         }
         if owesBody || client.pointee.isWriteBlocked {
             if client.pointee.deadlineNs == .max {
-                client.pointee.progress = 0
+                beginWindow(slot)
                 setDeadline(client: slot, afterMs: idleTimeoutMs(exchange.pointee.service.idleTimeoutMs))
             }
         } else {
             client.pointee.deadlineNs = .max
         }
+    }
+
+    /// From here on counts what the client takes or sends.
+    mutating func beginWindow(_ slot: UInt32) {
+        let client = clients[slot]
+        client.pointee.progress = 0
+        client.pointee.queuedCount = client.pointee.isWriteBlocked ? Socket.queuedCount(client.pointee.descriptor) : 0
+    }
+
+    /// Whether the client made the least progress in the window that ends now. The kernel says so late that there is
+    /// room again, after a third of its buffer: what the client has acknowledged counts.
+    mutating func madeProgress(_ slot: UInt32) -> Bool {
+        let client = clients[slot]
+        var moved = Int(truncatingIfNeeded: client.pointee.progress)
+        if moved < 1024, client.pointee.isWriteBlocked {
+            moved += client.pointee.queuedCount - Socket.queuedCount(client.pointee.descriptor)
+        }
+        beginWindow(slot)
+        return moved >= 1024
     }
 
     func idleTimeoutMs(_ override: Int64) -> Int { override >= 0 ? Int(override) : settings.idleTimeoutMs }
@@ -122,20 +143,21 @@ extension Worker {
             rejectPreface(slot)
         case .reading:
             if client.pointee.isWriteBlocked {
-                abandonClient(slot, .clientTooSlow)
+                guard madeProgress(slot) else { return abandonClient(slot, .clientTooSlow) }
+                setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
             } else if client.pointee.input.isEmpty {
                 closeClient(slot)
             } else {
                 answerWithoutHead(slot, .headerTimeout)
             }
         case .lingering:
-            closeClient(slot)
+            guard client.pointee.isWriteBlocked, madeProgress(slot) else { return closeClient(slot) }
+            setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
         case .tunnel:
             endTunnel(slot, .ok)
         case .exchanging:
             let exchange = exchanges[client.pointee.exchange]
-            if client.pointee.progress >= 1024 {
-                client.pointee.progress = 0
+            if madeProgress(slot) {
                 setDeadline(client: slot, afterMs: idleTimeoutMs(exchange.pointee.service.idleTimeoutMs))
             } else if client.pointee.isWriteBlocked {
                 abandonClient(slot, .clientTooSlow)
@@ -153,12 +175,13 @@ extension Worker {
         let client = clients[slot]
         client.pointee.state = .lingering
         leaveIdle(slot)
-        setDeadline(client: slot, afterMs: settings.lingerTimeoutMs)
         if client.pointee.isWriteBlocked {
             client.pointee.closesAfterFlush = true
-            setDeadline(client: slot, afterMs: max(settings.lingerTimeoutMs, settings.idleTimeoutMs))
+            beginWindow(slot)
+            setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
             return
         }
+        setDeadline(client: slot, afterMs: settings.lingerTimeoutMs)
         buffers.give(&client.pointee.input)
         if client.pointee.isAtEnd {
             closeClient(slot)

@@ -57,7 +57,12 @@ extension Worker {
         client.pointee.exchange = Slab<Exchange>.none
         client.pointee.requestStartedNs = 0
         client.pointee.scannedCount = 0
-        setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
+        if client.pointee.isWriteBlocked {
+            beginWindow(slot)
+            setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
+        } else {
+            setDeadline(client: slot, afterMs: settings.keepAliveTimeoutMs)
+        }
     }
 
     // MARK: Routing

@@ -53,6 +53,8 @@ int il_shutdown(int descriptor, int how);
 int il_set_option(int descriptor, int level, int option, int value);
 int il_get_option(int descriptor, int level, int option, int *value);
 int il_set_linger_reset(int descriptor);
+/// Bytes written that the peer has not acknowledged (SIOCOUTQ).
+int il_queued_count(int descriptor);
 int il_close(int descriptor);
 ssize_t il_read(int descriptor, void *buffer, size_t count);
 ssize_t il_receive(int descriptor, void *buffer, size_t count, int flags);
