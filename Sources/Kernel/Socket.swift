@@ -170,6 +170,11 @@ public enum Socket {
         _ = il_set_option(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, count)
     }
 
+    /// How long written data may stay unacknowledged, or the peer's window closed, before the connection is lost.
+    public static func setUserTimeout(_ descriptor: Int32, milliseconds: Int32) {
+        _ = il_set_option(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+    }
+
     public static func localAddress(_ descriptor: Int32) throws(SystemError) -> SocketAddress {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)

@@ -105,6 +105,8 @@ struct UpstreamConnection: ~Copyable {
     var isAtEnd = false
     var isWriteBlocked = false
     var isContinued = false
+    /// It carries more than a task's window takes: the task may take its time with reading.
+    var carriesBulk = false
     /// FIN was sent, or is to be sent once `output` is out.
     var isShutdownWanted = false
     /// It served an exchange before the current one.

@@ -13,6 +13,12 @@ extension Worker {
     /// This many failed connects in a row within the window take a task out for as long.
     private static var failureLimit: Int32 { 3 }
     private static var failureWindowNs: UInt64 { 10_000_000_000 }
+    /// A node that acknowledges nothing for this long is lost.
+    private static var lossTimeoutMs: Int32 { 5000 }
+    /// The kernel counts a closed window as well, so a task that reads late needs longer.
+    private static var bulkLossTimeoutMs: Int32 { 60_000 }
+    /// Smaller than any window a task begins with, unless it asks for less.
+    static var bulkSize: UInt64 { 16_384 }
 
     /// Picks a task and begins to connect, or sends at once where a connection is waiting. Ends the exchange with an
     /// answer when no task is left to try.
@@ -137,7 +143,7 @@ extension Worker {
         do throws(SystemError) {
             let descriptor = try createSocket(for: address)
             Socket.setNoDelay(descriptor)
-            Socket.setLivenessProbes(descriptor, userTimeoutMs: 5000, idleS: 5, intervalS: 1, count: 3)
+            Socket.setLivenessProbes(descriptor, userTimeoutMs: Self.lossTimeoutMs, idleS: 5, intervalS: 1, count: 3)
             let result = Socket.connect(descriptor, address)
             if result.isFailure, result.code != Socket.inProgressCode {
                 Socket.close(descriptor)
@@ -201,6 +207,15 @@ extension Worker {
         }
     }
 
+    /// Gives a task time to read a large body, or takes that back.
+    mutating func setCarriesBulk(_ slot: UInt32, _ carriesBulk: Bool) {
+        let upstream = upstreams[slot]
+        guard upstream.pointee.carriesBulk != carriesBulk else { return }
+        upstream.pointee.carriesBulk = carriesBulk
+        Socket.setUserTimeout(
+            upstream.pointee.descriptor, milliseconds: carriesBulk ? Self.bulkLossTimeoutMs : Self.lossTimeoutMs)
+    }
+
     // MARK: The pool
 
     mutating func takeIdle(_ home: Int32, isIdempotent: Bool) -> UInt32 {
@@ -246,6 +261,7 @@ extension Worker {
             closeUpstream(slot)
             return
         }
+        setCarriesBulk(slot, false)
         upstream.pointee.state = .idle
         upstream.pointee.idleSinceNs = nowNs
         upstream.pointee.idlePrevious = Slab<UpstreamConnection>.none

@@ -148,6 +148,7 @@ extension Worker {
             }
             upstream.pointee.isWriteBlocked = true
         }
+        if exchange.pointee.requestByteCount > Self.bulkSize { setCarriesBulk(upstreamSlot, true) }
         keepForReplay(slot, headPieces: headPieces)
         return true
     }

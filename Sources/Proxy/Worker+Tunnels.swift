@@ -86,6 +86,7 @@ extension Worker {
             return false
         }
         let written = max(0, result.count)
+        if written < bytes.count || bytes.count >= Self.bulkSize { setCarriesBulk(exchange.pointee.upstream, true) }
         counters.add(.bytesToUpstreams, UInt64(written))
         if written < bytes.count {
             guard buffers.append(UnsafeRawBufferPointer(rebasing: bytes[written...]), to: &upstream.pointee.output)
