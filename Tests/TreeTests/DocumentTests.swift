@@ -28,7 +28,7 @@ struct DocumentTests {
     func namedPaths(_ file: SourceFile) {
         guard file.target != "TreeTests" else { return }
         let roots = ["Sources/", "Tests/", "docs/", "scripts/", "docker/", "Benchmarks/"]
-        for (index, line) in file.lines.enumerated() where roots.contains(where: { line.contains($0) }) {
+        for (index, line) in file.lines.enumerated() where roots.contains(where: { holds(line, $0) }) {
             for word in line.split(whereSeparator: { !isPathCharacter($0) }) {
                 guard roots.contains(where: { word.hasPrefix($0) }), !word.contains("..."), word.last != "/" else {
                     continue
