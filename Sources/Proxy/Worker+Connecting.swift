@@ -58,7 +58,12 @@ extension Worker {
                 return
             case .failed(let code):
                 let failure = UpstreamFailure(connectCode: code)
-                noteConnectFailure(member.identity)
+                // What this machine is short of says nothing about the task.
+                if code != SystemError.tooManyFilesCode, code != SystemError.systemFilesCode,
+                    code != SystemError.noAddressCode
+                {
+                    noteConnectFailure(member.identity)
+                }
                 countFailure(slot, failure)
                 guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
                     endExchange(slot, with: Outcome(failure))

@@ -57,7 +57,11 @@ extension Worker {
         } else {
             nextRequest(clientSlot)
             // Not here and now: the caller may be in the middle of this client's turn.
-            if client.pointee.isReadable || !client.pointee.input.isEmpty { continueLater(client: clientSlot) }
+            if client.pointee.isReadable || !client.pointee.input.isEmpty {
+                continueLater(client: clientSlot)
+            } else if !client.pointee.isWriteBlocked {
+                becomeIdle(clientSlot)
+            }
         }
     }
 

@@ -74,6 +74,8 @@ extension Worker {
                 guard sendToClient(exchange.pointee.client) else { return false }
                 if position < bytes.count { continue }
                 if isKept { buffers.give(&upstream.pointee.input) }
+                // An answer has begun: nothing is sent again.
+                buffers.give(&exchange.pointee.sent)
                 setDeadline(upstream: slot, afterMs: responseTimeoutMs(exchange.pointee.service))
                 return true
             case .needHead:

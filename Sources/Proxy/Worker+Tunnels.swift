@@ -11,6 +11,8 @@ extension Worker {
     mutating func beginTunnel(_ slot: UInt32) {
         let exchange = exchanges[slot]
         letGoOfPublication(slot)
+        // Nothing is sent again, and a tunnel may live for days.
+        buffers.give(&exchange.pointee.sent)
         clients[exchange.pointee.client].pointee.state = .tunnel
         upstreams[exchange.pointee.upstream].pointee.state = .tunnel
         upstreams[exchange.pointee.upstream].pointee.deadlineNs = .max

@@ -155,3 +155,14 @@ def test_retry_on_passes_on_the_answer_of_the_only_task(interlock, backend):
     for _ in range(3):
         answer = proxy.get()
         assert (answer.status, answer.body) == (500, b"mine")
+
+
+def test_a_connection_that_waits_after_an_error_is_idle(interlock, backend):
+    """It is the first to go when room is needed, and a drain does not wait for it."""
+    task = backend()
+    proxy = start(interlock, task)
+    task.stop_listening()
+    with proxy.connect() as connection:
+        connection.request()
+        assert connection.read_response().status == 502
+        wait_until(lambda: proxy.metric("interlock_client_connections_idle") == 1, message="one idle connection")
