@@ -35,6 +35,10 @@ extension Worker {
             exchange.pointee.hasAlternative =
                 exchange.pointee.pool.memberCount > tried.count + (tried.contains(member.identity) ? 0 : 1)
             let home = states.home(of: member.identity, endpoint: member.endpoint)
+            // A request that began with an older table may try a task that is gone: its state goes with the attempt.
+            if exchange.pointee.held != currentHeld, !publication.table.isReady(member.identity) {
+                states[home].pointee.isDrained = true
+            }
             exchange.pointee.upstreamText = states[home].pointee.text
             useService(of: member, for: slot)
             if !exchange.pointee.wantsNewConnection, exchange.pointee.service.proxyProtocolVersion == 0 {
@@ -65,6 +69,8 @@ extension Worker {
                     noteConnectFailure(member.identity)
                 }
                 countFailure(slot, failure)
+                let known = states.find(member.identity)
+                if known >= 0 { states.forgetIfUnused(known) }
                 guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
                     endExchange(slot, with: Outcome(failure))
                     return

@@ -91,6 +91,17 @@ public final class RouteTable: Sendable {
         difference(old.readyIdentities, readyIdentities)
     }
 
+    /// Whether an upstream is ready in this table.
+    public func isReady(_ identity: UInt64) -> Bool {
+        var low = 0
+        var high = readyIdentities.count
+        while low < high {
+            let middle = (low + high) / 2
+            if readyIdentities[middle] < identity { low = middle + 1 } else { high = middle }
+        }
+        return low < readyIdentities.count && readyIdentities[low] == identity
+    }
+
     /// Upstreams of the old table that are not in this one at all, ascending: their state can be forgotten once their
     /// last connection is closed.
     public func gone(since old: RouteTable) -> [UInt64] {

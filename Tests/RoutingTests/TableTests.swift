@@ -48,6 +48,7 @@ extension RouteTable {
     let second = table([("w", .ready), ("x", .ready), ("y", .draining), ("z", .pending)])
     #expect(second.members(of: second.pool(ofHost: "a.test")).map(\.identity) == [4, 1])
     #expect(second.removed(since: first) == [2, 3])
+    #expect((0...5).map { UInt64($0) }.filter { second.isReady($0) } == [1, 4])
     #expect(second.gone(since: first) == [])
     let third = table([("w", .ready)])
     #expect(third.removed(since: second) == [1])
