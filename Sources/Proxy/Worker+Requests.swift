@@ -100,7 +100,8 @@ extension Worker {
 
     func maximumBodySize(_ pool: PoolEntry) -> UInt64 {
         let override = publication.table.service(pool.service).maxBodySize
-        return override >= 0 ? UInt64(override) : settings.maximumBodySize
+        // 0 lifts the limit, in the label as in the setting.
+        return override < 0 ? settings.maximumBodySize : override == 0 ? .max : UInt64(override)
     }
 
     // MARK: Exchanges

@@ -4,7 +4,7 @@
 // Rules of the loop:
 // - Descriptors are registered once, edge-triggered, for both directions. A short read means that nothing is left,
 //   unless the poller has seen the peer's FIN.
-// - A new publication is taken between batches of events, never inside one.
+// - A new publication is taken between two events, never inside one.
 // - No turn moves more than `turnBudget` bytes of one connection; what is left goes to `continued`.
 
 internal import Kernel
@@ -141,7 +141,7 @@ struct Worker: ~Copyable {
         let limits = HeadLimits(
             requestLineSize: settings.requestLineSize, headSize: settings.headSize, fieldCount: settings.fieldCount)
         requestHead = RequestHead(limits: limits)
-        responseHead = ResponseHead(limits: HeadLimits(requestLineSize: 8192, headSize: 65536, fieldCount: 256))
+        responseHead = ResponseHead(limits: limits)
         scratch = .allocate(capacity: Self.scratchSize)
         headScratch = .allocate(capacity: Self.headScratchSize)
         publication = seed.publication

@@ -30,6 +30,10 @@ enum AllInOneRole {
             throw Interlock.Failure(error)
         }
         let controller = Controller(settings: control, log: log) { snapshot in
+            // The table leaves out what cannot be; that it was asked for is a fault of the mapping, and is said.
+            for problem in snapshot.problems().prefix(10) {
+                log.error("unsound snapshot", ["problem": .string("\(problem)")])
+            }
             let version = proxy.publish(snapshot)
             life.becameReady()
             log.info(

@@ -169,7 +169,7 @@ def test_label_tunnel_timeout(start, backend):
         connection.expect_end()
 
 
-@pytest.mark.parametrize("label, status", [("1k", 413), ("2k", 200)])
+@pytest.mark.parametrize("label, status", [("1k", 413), ("2k", 200), ("0", 200)])
 def test_label_max_body_size(start, label, status):
     proxy, _ = start({"max_body_size": label}, MAX_BODY_SIZE="1500")
     assert proxy.get(method="POST", body=b"x" * 1600).status == status

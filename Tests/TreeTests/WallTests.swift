@@ -29,9 +29,9 @@ private let walls: [String: Wall] = [
     "Telemetry": Wall([], ["Glibc", "Synchronization"]),
     // The data plane: no Docker, no Discovery, no Controller.
     "Proxy": Wall(["Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
-    // The control plane. Only Docker reads JSON, so only Docker may use FoundationEssentials.
+    // The control plane.
     "Docker": Wall(
-        ["Discovery", "Model", "Wire", "TLS", "Kernel"], ["Glibc", "Synchronization", "FoundationEssentials"]),
+        ["Discovery", "Model", "Wire", "TLS", "Kernel"], ["Glibc", "Synchronization"]),
     "Controller": Wall(["Docker", "Discovery", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "Admin": Wall(["Routing", "Telemetry", "Wire", "Kernel", "Model"], ["Glibc", "Synchronization"]),
     "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),

@@ -96,7 +96,8 @@ struct ForwardedRequestTests {
             expected: "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"),
         Row(
             message: "GET / HTTP/1.1\r\nHost: a\r\n"
-                + "Connection: X-Forwarded-For, X-Real-Ip, x-forwarded-proto, close\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n",
+                + "Connection: X-Forwarded-For, X-Real-Ip, x-forwarded-proto, close\r\n"
+                + "X-Forwarded-For: 9.9.9.9\r\n\r\n",
             expected: "GET / HTTP/1.1\r\nHost: a\r\n"),
     ]
 
