@@ -42,8 +42,8 @@ extension Worker {
         if !client.pointee.isWriteBlocked {
             client.pointee.isWriteBlocked = true
             beginWindow(slot)
-            // A window of its own: what was left of another one is too short.
-            client.pointee.deadlineNs = .max
+            // A window of its own: what was left of another one is too short. A tunnel has its own deadline.
+            if client.pointee.state == .exchanging { client.pointee.deadlineNs = .max }
             updateClientDeadline(slot)
         }
         return true

@@ -166,3 +166,15 @@ def test_a_connection_that_waits_after_an_error_is_idle(interlock, backend):
         connection.request()
         assert connection.read_response().status == 502
         wait_until(lambda: proxy.metric("interlock_client_connections_idle") == 1, message="one idle connection")
+
+
+def test_a_tunnel_to_a_client_that_does_not_read_ends(interlock, backend):
+    """What is blocked is without traffic too."""
+    task = backend(reads="head")
+    switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    task.play(switched, Send(b"x" * 30_000_000))
+    proxy = start(interlock, task, {"tunnel_timeout": "700ms"})
+    with proxy.connect(receive_buffer=4096) as connection:
+        connection.send(message(b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: x"))
+        wait_until(lambda: proxy.metric("interlock_tunnels_total") == 1, message="the tunnel is open")
+        wait_until(lambda: proxy.metric("interlock_tunnels") == 0, timeout=5, message="the tunnel has ended")
