@@ -171,9 +171,12 @@ struct Exchange: ~Copyable {
     /// Relays request body bytes towards the task. An upgrade's bytes wait until the task said 101.
     mutating func clientInput(_ input: Bytes, position: inout Int, into sink: inout Sink) -> RequestProgress {
         if request.isComplete { return .complete }
-        switch request.relay(input, position: &position, into: &sink) {
-        case .more: return request.byteCount > maximumBodySize ? .tooLarge : .more
-        case .complete: return request.byteCount > maximumBodySize ? .tooLarge : .complete
+        let progress = request.relay(input, position: &position, into: &sink)
+        // First, since what lies behind too large a body may or may not have come yet.
+        if request.byteCount > maximumBodySize { return .tooLarge }
+        switch progress {
+        case .more: return .more
+        case .complete: return .complete
         case .refused(let refusal): return .refused(refusal)
         }
     }
