@@ -12,6 +12,7 @@ from lab import Swarm
 from lab.proxied import Proxied
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("INTERLOCK_BINARY") or ROOT / ".build/release/interlock")
 
 
 def pytest_configure(config):
@@ -25,12 +26,27 @@ def pytest_runtest_makereport(item, call):
     setattr(item, f"report_{report.when}", report)
 
 
+FIGURES = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in FIGURES:
+        terminalreporter.write_line(f"measured: {line}")
+
+
+@pytest.fixture
+def figure():
+    """figure(text) shows a measured figure at the end of the run."""
+    return FIGURES.append
+
+
 @pytest.fixture(scope="session")
 def rootfs():
     """docker/rootfs with the binary under test."""
     tree = ROOT / "docker" / "rootfs"
-    if not (tree / "interlock").exists():
-        subprocess.run([str(ROOT / "scripts" / "rootfs.sh")], check=True)
+    copy = tree / "interlock"
+    if not copy.exists() or copy.stat().st_mtime < BINARY.stat().st_mtime:
+        subprocess.run([str(ROOT / "scripts" / "rootfs.sh"), str(BINARY)], check=True)
     return tree
 
 
@@ -100,8 +116,7 @@ def outside(swarm, tmp_path, request):
     def make(**environment):
         settings = {"INTERLOCK_DOCKER": f"unix://{swarm.manager.socket_path}", "INTERLOCK_NETWORK": "host",
                     "INTERLOCK_ADMIN_OPEN": "true", **environment}
-        binary = os.environ.get("INTERLOCK_BINARY", str(ROOT / ".build/release/interlock"))
-        running.append(Interlock(None, environment=settings, directory=tmp_path, binary=binary))
+        running.append(Interlock(None, environment=settings, directory=tmp_path, binary=str(BINARY)))
         return running[-1]
 
     yield make

@@ -17,7 +17,7 @@ def finished(swarm, name):
 
 
 @pytest.mark.parametrize("order", ["stop-first", "start-first"])
-def test_a_rolling_update_fails_no_request(proxy, services, swarm, order):
+def test_a_rolling_update_fails_no_request(proxy, services, swarm, figure, order):
     services("rolling", hosts="rolling.test", replicas=2, options=["--update-order", order, "--update-delay", "0s"])
     swarm.wait_for_tasks("rolling", 2)
     wait_until(lambda: len(proxy.instances("rolling.test", 4)) == 2, 10)
@@ -27,11 +27,11 @@ def test_a_rolling_update_fails_no_request(proxy, services, swarm, order):
         wait_until(lambda: finished(swarm, "rolling"), 120, 0.2, message="the update is completed")
         count = load.count
         wait_until(lambda: load.count > count + 50, 20)
-    print(f"{order}: {load.count} requests during the update, {len(load.failures)} failed")
+    figure(f"rolling update, {order}: {load.count} requests during the update, {len(load.failures)} failed")
     assert not load.failures, load.failures[:5]
 
 
-def test_a_crashed_task_fails_no_idempotent_request(proxy, services, swarm):
+def test_a_crashed_task_fails_no_idempotent_request(proxy, services, swarm, figure):
     services("crashing", hosts="crashing.test", replicas=2, constraint="node.role==worker")
     tasks = swarm.wait_for_tasks("crashing", 2)
     wait_until(lambda: len(proxy.instances("crashing.test", 4)) == 2, 10)
@@ -43,7 +43,7 @@ def test_a_crashed_task_fails_no_idempotent_request(proxy, services, swarm):
                                              for task in swarm.tasks("crashing", "running")], 30)
         swarm.wait_for_tasks("crashing", 2)
         wait_until(lambda: len(proxy.instances("crashing.test", 4)) == 2, 10)
-    print(f"{load.count} requests around the crash, {len(load.failures)} failed")
+    figure(f"{load.count} requests around the crash, {len(load.failures)} failed")
     assert not load.failures, load.failures[:5]
 
 

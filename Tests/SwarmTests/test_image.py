@@ -29,11 +29,11 @@ def inspect(engine, container):
     return json.loads(engine.docker("inspect", container))[0]
 
 
-def test_it_is_small_and_not_root(engine):
+def test_it_is_small_and_not_root(engine, figure):
     image = inspect(engine, IMAGE)
     assert image["Config"]["User"] == "65532:65532"
     assert image["Config"]["Entrypoint"] == ["/interlock"]
-    print(f"image: {image['Size'] / 1e6:.1f} MB")
+    figure(f"image: {image['Size'] / 1e6:.1f} MB")
     assert image["Size"] < 60_000_000
 
 

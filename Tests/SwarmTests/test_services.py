@@ -17,7 +17,7 @@ def test_the_stack_runs_one_proxy_on_each_manager_in_host_mode(proxy, swarm):
     assert proxy.admin("/healthz").status == 200
 
 
-def test_a_service_with_two_labels_answers_within_a_second_of_its_first_task(proxy, services, swarm):
+def test_a_service_with_two_labels_answers_within_a_second_of_its_first_task(proxy, services, swarm, figure):
     delays = []
     for number in range(5):
         name = f"fresh{number}"
@@ -25,7 +25,7 @@ def test_a_service_with_two_labels_answers_within_a_second_of_its_first_task(pro
         _, answered = proxy.wait_for(f"{name}.test", timeout=30)
         running = timestamp(swarm.tasks(name, "running")[0]["Status"]["Timestamp"])
         delays.append(answered - running)
-    print("seconds from 'running' to the first answer: " + ", ".join(f"{delay:.3f}" for delay in delays))
+    figure("seconds from 'running' to the first answer: " + ", ".join(f"{delay:.3f}" for delay in delays))
     assert max(delays) <= 1.0, delays
 
 
@@ -37,7 +37,7 @@ def test_the_client_reaches_the_task_with_its_own_address_and_host(proxy, servic
     assert swarm.network.host_address in echoed, "X-Forwarded-For has the client's address"
 
 
-def test_scaling_spreads_evenly_and_zero_answers_503(proxy, services, swarm):
+def test_scaling_spreads_evenly_and_zero_answers_503(proxy, services, swarm, figure):
     services("scaled", hosts="scaled.test")
     proxy.wait_for("scaled.test", timeout=30)
     assert len(proxy.instances("scaled.test", 20)) == 1
@@ -48,8 +48,8 @@ def test_scaling_spreads_evenly_and_zero_answers_503(proxy, services, swarm):
     assert len(on_one) == 4 and max(on_one.values()) - min(on_one.values()) <= 2, on_one
     on_many = proxy.instances("scaled.test", 400, keep_alive=False)
     assert len(on_many) == 4 and max(on_many.values()) - min(on_many.values()) <= 40, on_many
-    print(f"400 requests over four tasks: one connection {sorted(on_one.values())}, "
-          f"400 connections {sorted(on_many.values())}")
+    figure(f"400 requests over four tasks: one connection {sorted(on_one.values())}, "
+           f"400 connections {sorted(on_many.values())}")
 
     swarm.scale("scaled", 0)
     answer, _ = proxy.wait_for("scaled.test", status=503, timeout=30)
