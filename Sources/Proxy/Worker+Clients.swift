@@ -9,11 +9,13 @@ internal import Wire
 extension Worker {
     // MARK: Accepting
 
-    mutating func acceptBatch(_ position: Int) {
+    /// - Returns: whether more may wait.
+    @discardableResult
+    mutating func acceptBatch(_ position: Int) -> Bool {
         for _ in 0..<64 {
             if clients.count >= connectionShare, !makeRoom() {
                 pauseAccepting()
-                return
+                return false
             }
             var peer = SocketAddress(v4: 0, port: 0)
             let result = Socket.accept(listeners[position], peer: &peer)
@@ -23,16 +25,17 @@ extension Worker {
                     // Idle connections go first; without any, accepting waits instead of spinning.
                     if !makeRoom() {
                         pauseAccepting()
-                        return
+                        return false
                     }
                     continue
                 default:
                     // Nothing waits, or the connection was gone before it was taken: look again at the next event.
-                    return
+                    return false
                 }
             }
             admit(Int32(result.raw), from: peer, localPort: localPorts[position])
         }
+        return true
     }
 
     mutating func admit(_ descriptor: Int32, from address: SocketAddress, localPort: UInt16) {

@@ -94,6 +94,10 @@ extension Worker {
     /// Stops accepting and closes what is idle; every answer from here on ends its connection.
     mutating func drain(deadlineNs: UInt64) {
         if !isDraining {
+            // What waits is established for its clients: closing the listener would reset it.
+            for position in listeners.indices {
+                while !isAcceptPaused, acceptBatch(position) {}
+            }
             isDraining = true
             for listener in listeners {
                 poller.remove(listener)

@@ -178,3 +178,19 @@ def test_a_tunnel_to_a_client_that_does_not_read_ends(interlock, backend):
         connection.send(message(b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: x"))
         wait_until(lambda: proxy.metric("interlock_tunnels_total") == 1, message="the tunnel is open")
         wait_until(lambda: proxy.metric("interlock_tunnels") == 0, timeout=5, message="the tunnel has ended")
+
+
+def test_connections_that_wait_when_a_drain_begins_are_served(interlock, backend):
+    """They are established for their clients: closing the listener would reset them."""
+    proxy = start(interlock, backend())
+    proxy.get()
+    proxy.send_signal(signal.SIGSTOP)
+    connections = [proxy.connect() for _ in range(300)]
+    for connection in connections:
+        connection.request()
+    proxy.send_signal(signal.SIGTERM)
+    proxy.send_signal(signal.SIGCONT)
+    for connection in connections:
+        assert connection.read_response().status == 200
+        connection.close()
+    assert proxy.wait() == 0
