@@ -111,6 +111,8 @@ struct UpstreamConnection: ~Copyable {
     var isShutdownWanted = false
     /// It served an exchange before the current one.
     var isReused = false
+    /// The batch of events in which it was last taken from the pool.
+    var takenInBatch: UInt64 = 0
     var scannedCount: Int32 = 0
     var readSize: Int32 = 32_768
     var exchange: UInt32 = Slab<Exchange>.none

@@ -238,6 +238,7 @@ extension Worker {
         }
         unlinkIdle(slot)
         upstreams[slot].pointee.isReused = true
+        upstreams[slot].pointee.takenInBatch = batch
         return slot
     }
 

@@ -23,6 +23,12 @@ extension Worker {
             // The task closed it, or said something unasked: either way it is of no more use.
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]) { closeUpstream(slot) }
             return
+        case .busy where upstream.pointee.takenInBatch == batch:
+            // The event is older than the request that took the connection since: this is no answer to it.
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]) {
+                loseUpstream(slot, .closedEarly)
+                return
+            }
         case .busy, .tunnel:
             break
         }

@@ -112,6 +112,8 @@ struct Worker: ~Copyable {
     var spareContinued: [Token] = []
     var idleClients = IdleClients()
     var nowNs: UInt64
+    /// Numbers the batches of events, from 1.
+    var batch: UInt64 = 0
     var date = DateText()
     var requestIDs: RequestIDs
     let viaName: Bytes
@@ -185,6 +187,7 @@ struct Worker: ~Copyable {
             let timeoutMs = continued.isEmpty ? wheelTimeoutMs() : 0
             let count = poller.wait(timeoutMs: timeoutMs)
             nowNs = Clock.monotonicNs()
+            batch &+= 1
             for index in 0..<count {
                 dispatch(poller.token(at: index), poller.readiness(at: index))
             }

@@ -73,6 +73,7 @@ def test_bytes_behind_an_answer_that_fills_a_read_exactly(interlock, backend):
         task.wait_for_requests()
         # The proxy finds everything at once, however the kernel cuts it.
         proxy.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
         may_send.set()
         time.sleep(0.3)
         proxy.send_signal(signal.SIGCONT)
@@ -194,3 +195,23 @@ def test_connections_that_wait_when_a_drain_begins_are_served(interlock, backend
         assert connection.read_response().status == 200
         connection.close()
     assert proxy.wait() == 0
+
+
+def test_bytes_that_came_before_the_request_are_not_its_answer(interlock, backend):
+    """A task speaks unasked on an idle connection at the moment in which a request takes it."""
+    task = backend()
+    may_send = threading.Event()
+    task.play(response(200, b"first"), Release(may_send), response(200, b"stolen"), Pause(1))
+    proxy = start(interlock, task)
+    with proxy.connect() as connection:
+        connection.request()
+        assert connection.read_response().body == b"first"
+        time.sleep(0.1)
+        proxy.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        connection.request()
+        time.sleep(0.1)
+        may_send.set()
+        time.sleep(0.2)
+        proxy.send_signal(signal.SIGCONT)
+        assert connection.read_response().body == b"ok"
