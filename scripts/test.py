@@ -26,6 +26,7 @@ RELEASE_BINARY = str(ROOT / ".build/release/interlock")
 ASAN = ["--scratch-path", ".build-asan", "--sanitize", "address"]
 # Uninstrumented parts of the toolchain contend on Mutex; see scripts/sanitizers. At -Onone TSan reports even more.
 TSAN = ["--scratch-path", ".build-tsan", "-c", "release", "-Xswiftc", "-enable-testing", "--sanitize", "thread"]
+SUPPRESSIONS = str(ROOT / "scripts/sanitizers/thread-suppressions.txt")
 FUTEX = str(ROOT / ".build-tsan/futex.so")
 
 
@@ -70,7 +71,7 @@ def parts(is_long):
     marks = [] if is_long else ["-m", "not long"]
     quick = ["-m", "not long and not load"]
     suppressed = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
-    watched = {"LD_PRELOAD": FUTEX, "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1"}
+    watched = {"LD_PRELOAD": FUTEX, "TSAN_OPTIONS": f"halt_on_error=0:suppressions={SUPPRESSIONS}"}
     return [
         Part("lint", "format and syntax", 3, [Step(["scripts/lint.sh"])]),
         Part("build", "debug build with tests, warnings are errors; release binary", 25, [
@@ -105,7 +106,7 @@ def parts(is_long):
         ]),
         Part("tsan", "Swift and end-to-end tests under ThreadSanitizer", 20, [
             prepare("swift", "build", "--build-tests", *TSAN),
-            prepare("gcc", "-shared", "-fPIC", "-O1", "-o", FUTEX, "scripts/sanitizers/futex.c", "-ldl"),
+            prepare("clang", "-shared", "-fPIC", "-O1", "-o", FUTEX, "scripts/sanitizers/futex.c", "-ldl"),
             swift_test("--skip-build", "--skip", "TreeTests", *TSAN, environment=watched),
             pytest("Tests/EndToEndTests", *quick, binary=str(ROOT / ".build-tsan/release/interlock"),
                    environment=watched),

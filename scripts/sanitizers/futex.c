@@ -1,34 +1,40 @@
-// Preloaded into a ThreadSanitizer run: tells TSan about the futexes of Synchronization.Mutex.
-// Its contended path lives in the toolchain's own, uninstrumented library, which enters the kernel through syscall(2);
-// TSan sees neither the wait nor the wake, and reports a race on what the lock protects. Here each PI futex call is
-// announced as an acquire or a release of its address. It never changes what the call does, and it hides no real race:
-// only addresses that are really used as locks get an order.
+// Preloaded into a ThreadSanitizer run: tells TSan about the contended path of Synchronization.Mutex. That path lives
+// in the toolchain's own, uninstrumented library: it spins, or waits in the kernel; TSan sees neither and reports a race
+// on what the lock protects. Here both of its functions are wrapped, and announced as an acquire and a release of the
+// lock's address. Nothing else changes, and no real race is hidden: only addresses that are locks get an order.
+// Needs the toolchain's clang, for Swift's calling convention.
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <linux/futex.h>
-#include <stdarg.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <stdint.h>
+#include <stdlib.h>
 
 // Present only when the executable was built with TSan; elsewhere (the driver, the shell) they are null.
 extern void __tsan_acquire(void *address) __attribute__((weak));
 extern void __tsan_release(void *address) __attribute__((weak));
 
-typedef long (*SystemCall)(long, ...);
+// Synchronization._MutexHandle._lockSlow(UInt32) and ._unlockSlow(), by their mangled names.
+#define LOCK "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"
+#define UNLOCK "$s15Synchronization12_MutexHandleV11_unlockSlowyyF"
+#define METHOD __attribute__((swiftcall)) void
+#define SELF __attribute__((swift_context)) void *lock
 
-long syscall(long number, ...) {
-    static SystemCall next;
-    if (!next) next = (SystemCall)dlsym(RTLD_NEXT, "syscall");
-    va_list list;
-    va_start(list, number);
-    long a = va_arg(list, long), b = va_arg(list, long), c = va_arg(list, long);
-    long d = va_arg(list, long), e = va_arg(list, long), f = va_arg(list, long);
-    va_end(list);
+typedef METHOD (*Lock)(uint32_t owner, SELF);
+typedef METHOD (*Unlock)(SELF);
 
-    int operation = number == SYS_futex ? (int)b & FUTEX_CMD_MASK : -1;
-    if (operation == FUTEX_UNLOCK_PI && __tsan_release) __tsan_release((void *)a);
-    long result = next(number, a, b, c, d, e, f);
-    if ((operation == FUTEX_LOCK_PI || operation == FUTEX_TRYLOCK_PI) && result == 0 && __tsan_acquire)
-        __tsan_acquire((void *)a);
-    return result;
+static void *next(const char *name) {
+    void *found = dlsym(RTLD_NEXT, name);
+    if (!found) abort();
+    return found;
+}
+
+METHOD lockSlow(uint32_t owner, SELF) __asm__(LOCK);
+METHOD lockSlow(uint32_t owner, SELF) {
+    ((Lock)next(LOCK))(owner, lock);
+    if (__tsan_acquire) __tsan_acquire(lock);
+}
+
+METHOD unlockSlow(SELF) __asm__(UNLOCK);
+METHOD unlockSlow(SELF) {
+    if (__tsan_release) __tsan_release(lock);
+    ((Unlock)next(UNLOCK))(lock);
 }
