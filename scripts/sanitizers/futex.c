@@ -1,7 +1,7 @@
 // Preloaded into a ThreadSanitizer run: tells TSan about the contended path of Synchronization.Mutex. That path lives
 // in the toolchain's own, uninstrumented library: it spins, or waits in the kernel; TSan sees neither and reports a
-// race on what the lock protects. Here both of its functions are wrapped, and announced as an acquire and a release of the
-// lock's address. Nothing else changes, and no real race is hidden: only addresses that are locks get an order.
+// race on what the lock protects. Here both of its functions are wrapped, and announced as an acquire and a release
+// of the lock's address. Nothing else changes, and no real race is hidden: only addresses that are locks get an order.
 // Needs the toolchain's clang, for Swift's calling convention.
 #define _GNU_SOURCE
 #include <dlfcn.h>
