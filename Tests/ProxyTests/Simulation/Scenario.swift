@@ -1,6 +1,5 @@
 // Owns what happens in one simulation: a request, and what each task that it may meet does with it, as steps whose
-// order
-// is fixed. Only how the bytes within a step are cut is left open, so that the outcome must not depend on it.
+// order is fixed. Only how the bytes within a step are cut is left open, so that the outcome must not depend on it.
 
 struct Scenario {
     enum Framing: Equatable { case none, length, chunked, untilClose }
