@@ -91,9 +91,10 @@ def proxy(stack, swarm, request):
 
 
 @pytest.fixture
-def services(swarm):
+def services(swarm, request):
     """services(name, hosts=..., port=8080, replicas=1, ...) makes a demo service that the test's end removes."""
     made = []
+    watching = request.getfixturevalue("proxy") if "proxy" in request.fixturenames else None
 
     def make(name, hosts=None, port=8080, replicas=1, network=NETWORK, labels=None, options=(), **rest):
         known = {} if hosts is None else {"com.docker.lb.hosts": hosts, "com.docker.lb.port": port}
@@ -106,6 +107,11 @@ def services(swarm):
     make.made = made
     yield make
     swarm.remove_services(*made)
+    if watching:
+        # The next test may use the same names: what answers it then must not be what is going now.
+        wait_until(
+            lambda: not {each["name"] for each in watching.api_routes()["services"]} & set(made), 15,
+            message="the proxy forgets the services of this test")
 
 
 @pytest.fixture
