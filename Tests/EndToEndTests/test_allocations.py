@@ -66,6 +66,7 @@ def counter(tmp_path):
     return str(library), str(count), lambda: struct.unpack("<Q", page[:8])[0]
 
 
+@pytest.mark.load  # sanitizers bring an allocator of their own
 @pytest.mark.parametrize("access_log", ["off", "json"])
 @pytest.mark.parametrize("method, body", [("GET", b""), ("POST", BODY)], ids=["get", "post"])
 def test_a_request_on_a_kept_connection_allocates_nothing(
