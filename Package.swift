@@ -25,7 +25,7 @@ let package = Package(
     targets: [
         // C: headers and wrappers for what the importer cannot see.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
-        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
 
         // Pure: no kernel, no clock, no lock, no Foundation.
         .target(name: "Wire", swiftSettings: common),
@@ -36,11 +36,12 @@ let package = Package(
         // The machine.
         .target(name: "Kernel", dependencies: ["CLinux"], swiftSettings: common),
         .target(name: "TLS", dependencies: ["COpenSSL"], swiftSettings: common),
+        .target(name: "Secrets", dependencies: ["Model", "Kernel"], swiftSettings: common),
         .target(name: "Telemetry", swiftSettings: common),
 
         // The data plane.
         .target(
-            name: "Proxy", dependencies: ["Routing", "Model", "Wire", "Telemetry", "Kernel"],
+            name: "Proxy", dependencies: ["Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel"],
             swiftSettings: common),
 
         // The control plane.
@@ -59,7 +60,7 @@ let package = Package(
             name: "interlock",
             dependencies: [
                 "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy", "Routing",
-                "Telemetry", "Wire",
+                "Secrets", "Telemetry", "Wire",
             ],
             swiftSettings: common),
 
@@ -70,10 +71,11 @@ let package = Package(
         .testTarget(name: "ModelTests", dependencies: ["Model"], swiftSettings: common),
         .testTarget(name: "RoutingTests", dependencies: ["Routing", "Model"], swiftSettings: common),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "Kernel", "Support"], swiftSettings: common),
+        .testTarget(name: "SecretsTests", dependencies: ["Secrets", "Model", "Kernel", "Support"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
         .testTarget(
             name: "ProxyTests",
-            dependencies: ["Proxy", "Routing", "Model", "Wire", "Telemetry", "Kernel", "Support"],
+            dependencies: ["Proxy", "Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel", "Support"],
             swiftSettings: common),
         .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "Model"], swiftSettings: common),
         .testTarget(

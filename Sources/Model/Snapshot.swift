@@ -46,10 +46,18 @@ public struct Configuration: Hashable, Sendable {
     public var services: [Service]
     /// In canonical order: host pattern, then path prefix.
     public var routes: [Route]
+    /// In canonical order of host patterns.
+    public var hosts: [HostOptions]
+    /// In order of ports.
+    public var streams: [StreamPort]
 
-    public init(services: [Service] = [], routes: [Route] = []) {
+    public init(
+        services: [Service] = [], routes: [Route] = [], hosts: [HostOptions] = [], streams: [StreamPort] = []
+    ) {
         self.services = services
         self.routes = routes
+        self.hosts = hosts
+        self.streams = streams
     }
 }
 
@@ -101,6 +109,8 @@ public struct ServiceOptions: Hashable, Sendable {
     public var retryStatuses: [Int] = []
     public var maxBodySize: UInt64?
     public var proxyProtocol: ProxyProtocolVersion?
+    /// nil: plain connections to the tasks.
+    public var backendTLS: BackendTLS?
 
     public init() {}
 }
@@ -125,17 +135,23 @@ public struct Route: Hashable, Sendable {
     /// Strip the prefix before sending on.
     public var rewritesPrefix: Bool
     public var pathPolicy: PathPolicy
+    /// Plain HTTP is redirected to https.
+    public var requiresTLS: Bool
+    /// The value of Strict-Transport-Security on https answers (RFC 6797); nil: none.
+    public var hsts: String?
     /// Positions in `Configuration.services`, ascending.
     public var services: [Int]
 
     public init(
         host: HostPattern, pathPrefix: String = "/", rewritesPrefix: Bool = false, pathPolicy: PathPolicy = .safe,
-        services: [Int]
+        requiresTLS: Bool = false, hsts: String? = nil, services: [Int]
     ) {
         self.host = host
         self.pathPrefix = pathPrefix
         self.rewritesPrefix = rewritesPrefix
         self.pathPolicy = pathPolicy
+        self.requiresTLS = requiresTLS
+        self.hsts = hsts
         self.services = services
     }
 }

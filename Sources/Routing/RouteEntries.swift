@@ -14,8 +14,13 @@ public struct RouteEntry: BitwiseCopyable, Sendable {
     public let rewritesPrefix: Bool
     /// `path_policy` is `raw`: no check for paths that upstreams may read differently.
     public let pathPolicyIsRaw: Bool
-    /// The host entry it belongs to.
-    let host: Int32
+    /// Plain HTTP is redirected to https.
+    public let requiresTLS: Bool
+    /// Where the value of Strict-Transport-Security is, for `RouteTable.hsts(of:)`; count 0: none.
+    let hstsStart: UInt32
+    let hstsCount: Int32
+    /// The host entry it belongs to, for `RouteTable.hostRules(_:)`.
+    public let host: Int32
 }
 
 extension RouteEntry: KeyedEntry {
@@ -61,6 +66,8 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
     public let retryStatusMask: UInt8
     /// 0 none, 1 or 2: the PROXY protocol version that its tasks expect.
     public let proxyProtocolVersion: UInt8
+    /// A position in `RouteTable.backendTLS`; -1: plain connections.
+    public let backendTLS: Int32
 
     /// Whether an answer with this status may be tried again on another upstream.
     public func retries(on status: UInt16) -> Bool { retryStatusMask & Self.retryBit(of: status) != 0 }
@@ -75,7 +82,8 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
         }
     }
 
-    init(_ options: ServiceOptions, statsSlot: Int32) {
+    init(_ options: ServiceOptions, statsSlot: Int32, backendTLS: Int32 = -1) {
+        self.backendTLS = backendTLS
         connectTimeoutMs = Int64(clamping: options.connectTimeoutMs ?? -1)
         responseTimeoutMs = Int64(clamping: options.responseTimeoutMs ?? -1)
         idleTimeoutMs = Int64(clamping: options.idleTimeoutMs ?? -1)
@@ -92,8 +100,36 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
     }
 }
 
+/// What holds for a host as a whole.
+public struct HostRules: BitwiseCopyable, Sendable {
+    /// A position in `RouteTable.tlsOptions`; 0: nothing was asked for.
+    public internal(set) var tlsOptions: Int32 = 0
+    /// The pool that TLS connections for this host are passed to as they are; -1: TLS ends here.
+    public internal(set) var passthroughPool: Int32 = -1
+    /// For `RouteTable.redirectTarget(_:)`; -1: none.
+    public internal(set) var httpRedirect: Int32 = -1
+    public internal(set) var httpsRedirect: Int32 = -1
+
+    init() {}
+}
+
+/// An entry port for TCP.
+public struct StreamEntry: BitwiseCopyable, Sendable {
+    public let port: UInt16
+    /// Raw TCP goes to this pool; -1: the server name of TLS decides, see `RouteTable.streamHost(_:serverName:)`.
+    public let rawPool: Int32
+}
+
+/// One server name of an entry port.
+public struct StreamHostEntry: BitwiseCopyable, Sendable {
+    public let pool: Int32
+    /// A position in `RouteTable.tlsOptions`; -1: the bytes are passed on as they are.
+    public let tlsOptions: Int32
+}
+
 /// A host pattern: its routes are in the context table under its index.
 struct HostEntry: KeyedEntry {
+    var rules = HostRules()
     /// Its name; the scope tells exact names from wildcards.
     var key = ByteKey()
     /// The route of `/`, or -1.

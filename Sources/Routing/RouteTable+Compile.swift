@@ -20,6 +20,17 @@ struct RouteCompiler {
     var cursorCount = 0
     var readyIdentities: [UInt64] = []
     var upstreamIdentities: [UInt64] = []
+    /// The first one asks for nothing: what holds for hosts without a word on TLS.
+    var tlsOptions: [TLSOptions] = [TLSOptions()]
+    var backendTLS: [BackendTLS] = []
+    var redirectTargets: [ByteRange] = []
+    var streams: [StreamEntry] = []
+    var streamHosts: [StreamHostRow] = []
+    var streamNames: ByteTableBuilder
+    var anyStreamHosts: [Int32] = []
+
+    private var tlsOptionsPositions: [TLSOptions: Int32] = [TLSOptions(): 0]
+    private var backendTLSPositions: [BackendTLS: Int32] = [:]
 
     /// The ready members of each service, index for index.
     private var readyMembers: [[Member]] = []
@@ -29,8 +40,10 @@ struct RouteCompiler {
     init(snapshot: Snapshot) {
         self.snapshot = snapshot
         let routeCount = snapshot.configuration.routes.count
+        let configuration = snapshot.configuration
         hash = KeyedHash(key: .random(in: .min ... .max))
-        hostNames = ByteTableBuilder(capacity: routeCount)
+        hostNames = ByteTableBuilder(capacity: routeCount + configuration.hosts.count)
+        streamNames = ByteTableBuilder(capacity: configuration.streams.reduce(0) { $0 + $1.hosts.count })
         contexts = ByteTableBuilder(capacity: routeCount)
         keys.reserveCapacity(routeCount * 24)
         routes.reserveCapacity(routeCount)
@@ -41,6 +54,8 @@ struct RouteCompiler {
         numbering.beginTable()
         compileServices(numbering: &numbering)
         for route in snapshot.configuration.routes { compileRoute(route, numbering: &numbering) }
+        for host in snapshot.configuration.hosts { compileHost(host, numbering: &numbering) }
+        for stream in snapshot.configuration.streams { compileStream(stream, numbering: &numbering) }
         numbering.endTable()
         readyIdentities.sort()
         upstreamIdentities.sort()
@@ -49,7 +64,8 @@ struct RouteCompiler {
     private mutating func compileServices(numbering: inout Numbering) {
         for (index, service) in snapshot.configuration.services.enumerated() {
             let slot = numbering.slot(ofService: service.id)
-            serviceEntries.append(ServiceEntry(service.options, statsSlot: slot))
+            let backend = service.options.backendTLS.map { position(ofBackend: $0) } ?? -1
+            serviceEntries.append(ServiceEntry(service.options, statsSlot: slot, backendTLS: backend))
             var ready: [Member] = []
             for upstream in index < snapshot.endpoints.count ? snapshot.endpoints[index] : [] {
                 let identity = numbering.identity(ofUpstream: upstream.id)
@@ -72,11 +88,13 @@ struct RouteCompiler {
         let start = UInt32(keys.count)
         keys.append(contentsOf: route.pathPrefix.utf8)
         let count = Int32(keys.count) - Int32(start)
+        let hsts = append(route.hsts ?? "")
         let isRoot = route.pathPrefix == "/"
         let index = Int32(routes.count)
         let entry = RouteEntry(
             pool: pool, prefixStart: start, prefixCount: count, rewritesPrefix: route.rewritesPrefix && !isRoot,
-            pathPolicyIsRaw: route.pathPolicy == .raw, host: host)
+            pathPolicyIsRaw: route.pathPolicy == .raw, requiresTLS: route.requiresTLS, hstsStart: hsts.start,
+            hstsCount: hsts.count, host: host)
         if isRoot {
             guard hosts[Int(host)].rootRoute < 0 else { return }
             hosts[Int(host)].rootRoute = index
@@ -84,6 +102,29 @@ struct RouteCompiler {
             guard insertContext(entry, index: index) else { return }
         }
         routes.append(entry)
+    }
+
+    /// Adds text to the keys.
+    mutating func append(_ text: String) -> ByteRange {
+        let start = keys.count
+        keys.append(contentsOf: text.utf8)
+        return ByteRange(start: UInt32(start), count: Int32(keys.count - start))
+    }
+
+    mutating func position(ofOptions options: TLSOptions) -> Int32 {
+        if let known = tlsOptionsPositions[options] { return known }
+        let position = Int32(tlsOptions.count)
+        tlsOptions.append(options)
+        tlsOptionsPositions[options] = position
+        return position
+    }
+
+    private mutating func position(ofBackend backend: BackendTLS) -> Int32 {
+        if let known = backendTLSPositions[backend] { return known }
+        let position = Int32(backendTLS.count)
+        backendTLS.append(backend)
+        backendTLSPositions[backend] = position
+        return position
     }
 
     /// False if the prefix is not one, or is taken.
@@ -117,7 +158,7 @@ struct RouteCompiler {
     }
 
     /// The entry of a host pattern, made when it is new; nil if the pattern is empty.
-    private mutating func host(of pattern: HostPattern) -> Int32? {
+    mutating func host(of pattern: HostPattern) -> Int32? {
         let name: String
         let scope: Int32
         switch pattern {
@@ -151,7 +192,7 @@ struct RouteCompiler {
     }
 
     /// The pool of a list of services, shared by all routes with the same list; nil if none of them exists.
-    private mutating func pool(of services: [Int], numbering: inout Numbering) -> Int32? {
+    mutating func pool(of services: [Int], numbering: inout Numbering) -> Int32? {
         let valid = services.allSatisfy(readyMembers.indices.contains)
         let services = valid ? services : services.filter(readyMembers.indices.contains)
         guard let first = services.first else { return nil }

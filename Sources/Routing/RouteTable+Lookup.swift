@@ -13,7 +13,7 @@ extension RouteTable {
     }
 
     /// The host entry for a host name, or -1.
-    private func findHost(_ host: UnsafeRawBufferPointer) -> Int32 {
+    func findHost(_ host: UnsafeRawBufferPointer) -> Int32 {
         let exact = hostNames.find(
             host, scope: HostScope.exact, hash: hash.folded(host, from: exactStart),
             foldsCase: true, keys: keys, entries: hosts)

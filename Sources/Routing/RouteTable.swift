@@ -39,6 +39,17 @@ public final class RouteTable: Sendable {
     let members: FrozenArray<Member>
     let serviceEntries: FrozenArray<ServiceEntry>
     let readyIdentities: [UInt64]
+    let redirectTargets: FrozenArray<ByteRange>
+    let streamEntries: FrozenArray<StreamEntry>
+    let streamHosts: FrozenArray<StreamHostRow>
+    let streamNames: ByteTable
+    /// By stream: the entry for every other server name, or -1.
+    let anyStreamHosts: FrozenArray<Int32>
+
+    /// What was asked of TLS; the first one asks for nothing.
+    public let tlsOptions: [TLSOptions]
+    /// What was asked of TLS to tasks.
+    public let backendTLS: [BackendTLS]
 
     /// Ascending numbers of all upstreams, whatever their state.
     public let upstreamIdentities: [UInt64]
@@ -66,6 +77,13 @@ public final class RouteTable: Sendable {
         cursorCount = compiler.cursorCount
         readyIdentities = compiler.readyIdentities
         upstreamIdentities = compiler.upstreamIdentities
+        redirectTargets = FrozenArray(compiler.redirectTargets)
+        streamEntries = FrozenArray(compiler.streams)
+        streamHosts = FrozenArray(compiler.streamHosts)
+        streamNames = compiler.streamNames.freeze()
+        anyStreamHosts = FrozenArray(compiler.anyStreamHosts)
+        tlsOptions = compiler.tlsOptions
+        backendTLS = compiler.backendTLS
     }
 
     /// In the order of `Configuration.services`.

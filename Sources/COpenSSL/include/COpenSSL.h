@@ -5,6 +5,25 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/// What a thread's TLS connections read from and write to.
+typedef struct {
+    /// Received and not yet read. Whoever calls OpenSSL sets it before and owns the memory.
+    const uint8_t *input;
+    size_t input_count;
+    /// Written and not yet sent; grows as needed, the owner takes it and sets the count to 0.
+    uint8_t *output;
+    size_t output_count;
+    size_t output_capacity;
+    BIO *bio;
+    BIO_METHOD *method;
+} il_tls_memory;
+
+/// NULL without memory. All connections that use it must be freed before it is.
+il_tls_memory *il_tls_memory_new(size_t capacity);
+void il_tls_memory_free(il_tls_memory *memory);
 
 static inline int il_ssl_ctx_set_min_tls12(SSL_CTX *context) {
     return (int)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
