@@ -11,14 +11,20 @@ public struct MappingSettings: Hashable, Sendable {
     /// Names or ids of the networks the proxies sit on. Empty: they sit on none (host networking). nil: nobody knows.
     public var proxyNetworks: [String]?
     public var hostOwnership: HostOwnership
+    /// The entry ports that the operator leaves to `tcp_port` labels.
+    public var tcpPorts: [ClosedRange<UInt16>]
+    /// Ports that the proxy itself listens on: never an entry port of a service, whatever `tcpPorts` says.
+    public var ownPorts: Set<UInt16>
 
     public init(
         labelPrefix: String = "com.docker.lb.", serviceCluster: String = "", proxyNetworks: [String]? = nil,
-        hostOwnership: HostOwnership = .shared
+        hostOwnership: HostOwnership = .shared, tcpPorts: [ClosedRange<UInt16>] = [], ownPorts: Set<UInt16> = []
     ) {
         self.labelPrefix = labelPrefix
         self.serviceCluster = serviceCluster
         self.proxyNetworks = proxyNetworks
         self.hostOwnership = hostOwnership
+        self.tcpPorts = tcpPorts
+        self.ownPorts = ownPorts
     }
 }

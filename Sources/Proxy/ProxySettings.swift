@@ -9,6 +9,10 @@ public import Telemetry
 public struct ProxySettings: Sendable {
     /// Where HTTP is listened for.
     public var httpListen: [ListenAddress] = []
+    /// Where HTTPS is listened for: TLS that ends here, and TLS that is passed on.
+    public var httpsListen: [ListenAddress] = []
+    /// The ports that services may ask for, in ascending order; ports of our own are not among them.
+    public var tcpPorts: [ClosedRange<UInt16>] = []
     /// Worker threads, each with its own poller; at least 1.
     public var workerCount = 1
     /// Skip the check that nobody else holds a port (a second copy takes over from a first).
@@ -50,6 +54,19 @@ public struct ProxySettings: Sendable {
     /// A request of an idempotent method is kept for replay up to this many bytes, head and body.
     public var retryBufferSize = 16_384
 
+    // TLS.
+    /// The port that a redirect to https names; 443 is not written out.
+    public var httpsPublicPort: UInt16 = 443
+    /// Plain HTTP is redirected to https for every host, not only where a service asks for it.
+    public var sslOnly = false
+    public var tls = TLSDefaults()
+    /// From a connection's first byte to the end of its ClientHello.
+    public var helloTimeoutMs = 5_000
+    /// From the ClientHello to the end of the handshake.
+    public var handshakeTimeoutMs = 10_000
+    /// Handshakes under way at once, all workers together.
+    public var maximumHandshakes = 2_000
+
     // Trust and identity.
     /// Peers whose forwarded headers count.
     public var trustedProxies: [Model.AddressBlock] = []
@@ -67,6 +84,21 @@ public struct ProxySettings: Sendable {
     public var showsInfoHeaders = false
 
     public var accessLog: AccessLogFormat = .off
+
+    public init() {}
+}
+
+/// What TLS that ends here offers where no service says otherwise: Mozilla's "intermediate" recommendation, without
+/// finite-field Diffie-Hellman. Lists are written as OpenSSL reads them.
+public struct TLSDefaults: Hashable, Sendable {
+    public var minimumVersion = TLSVersion.tls12
+    /// TLS 1.2, in the proxy's order of preference.
+    public var ciphers =
+        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+        + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+    /// TLS 1.3.
+    public var cipherSuites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+    public var groups = "X25519:prime256v1:secp384r1"
 
     public init() {}
 }

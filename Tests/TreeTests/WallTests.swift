@@ -26,6 +26,7 @@ private let walls: [String: Wall] = [
     // The machine.
     "Kernel": Wall(["CLinux"], ["Glibc", "Synchronization"]),
     "TLS": Wall(["COpenSSL"], ["Glibc", "Synchronization"]),
+    "Secrets": Wall(["Model", "Kernel"], ["Glibc", "Synchronization"]),
     "Telemetry": Wall([], ["Glibc", "Synchronization"]),
     // The data plane: no Docker, no Discovery, no Controller.
     "Proxy": Wall(["Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
@@ -37,8 +38,8 @@ private let walls: [String: Wall] = [
     "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "interlock": Wall(
         [
-            "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy", "Routing", "Telemetry",
-            "Wire",
+            "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy", "Routing", "Secrets",
+            "Telemetry", "Wire",
         ],
         ["Glibc", "Synchronization"]),
 ]

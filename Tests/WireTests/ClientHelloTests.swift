@@ -189,3 +189,18 @@ struct ClientHelloTests {
         #expect(peek([22, 3, 1] + HelloBuilder.vector(2, handshake)) == .refused)
     }
 }
+
+@Suite("TLS alerts")
+struct TLSAlertTests {
+    @Test(
+        "are one record of seven bytes",
+        arguments: [
+            (TLSAlert.handshakeFailure, 40), (.decodeError, 50), (.internalError, 80), (.missingExtension, 109),
+            (.unrecognizedName, 112),
+        ] as [(TLSAlert, UInt8)])
+    func record(alert: TLSAlert, description: UInt8) {
+        let record = written { alert.write(into: &$0) }
+        #expect(bytes(record) == [21, 3, 3, 0, 2, 2, description])
+        #expect(bytes(record).count == TLSAlert.recordSize)
+    }
+}

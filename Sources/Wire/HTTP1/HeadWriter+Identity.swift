@@ -29,6 +29,7 @@ extension HeadWriter {
         }
         if context.addsForwarded { writeForwarded(head, from: source, context: context, into: &writer) }
         writer.append("\r\n")
+        if !context.clientCertificateLines.isEmpty { writer.append(context.clientCertificateLines) }
     }
 
     @inline(__always)

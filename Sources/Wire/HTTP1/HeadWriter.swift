@@ -27,12 +27,15 @@ public struct RequestContext {
     public var addsForwarded: Bool
     /// Drops every field name with an underscore, not only twins of guarded names.
     public var dropsUnderscoreNames: Bool
+    /// What the client's certificate says, as whole field lines with their line ends (`ClientCertificateFields`);
+    /// empty if it showed none. No other word about a client certificate is forwarded.
+    public var clientCertificateLines: Bytes
 
     public init(
         clientAddress: Bytes, isTLS: Bool = false, localPort: UInt16 = 80, requestID: Bytes = .empty,
         peerIsTrusted: Bool = false, realClientAddress: Bytes? = nil, stripPrefixCount: Int = 0,
         forwardedPrefix: Bytes = .empty, viaName: Bytes = .empty, keepsUpgrade: Bool = false,
-        addsForwarded: Bool = false, dropsUnderscoreNames: Bool = false
+        addsForwarded: Bool = false, dropsUnderscoreNames: Bool = false, clientCertificateLines: Bytes = .empty
     ) {
         self.clientAddress = clientAddress
         self.isTLS = isTLS
@@ -46,6 +49,7 @@ public struct RequestContext {
         self.keepsUpgrade = keepsUpgrade
         self.addsForwarded = addsForwarded
         self.dropsUnderscoreNames = dropsUnderscoreNames
+        self.clientCertificateLines = clientCertificateLines
     }
 }
 

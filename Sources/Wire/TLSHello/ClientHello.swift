@@ -43,6 +43,9 @@ public enum ClientHello {
 
     private static var refused: Result { .refused(Refusal(.badClientHello)) }
 
+    /// What a client is told whose hello was refused.
+    public static let refusalAlert = TLSAlert.decodeError
+
     private enum Fragment {
         case whole(Int)
         /// The record goes on beyond the bytes; so many of its bytes are there.
