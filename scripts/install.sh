@@ -16,6 +16,8 @@ BENCH_PACKAGES=(haproxy nginx-light wrk curl python3 gcc)
 TEST_PACKAGES=(
     ca-certificates curl docker.io docker-compose gcc haproxy iproute2 iptables nginx-light openssl procps
     prometheus python3 python3-venv util-linux wrk
+    # Real clients and servers behind TLS and TCP ports; each test starts its own, none of the machine's is touched.
+    mosquitto mosquitto-clients postgresql postgresql-client redis-server redis-tools testssl.sh
 )
 
 as_root() {

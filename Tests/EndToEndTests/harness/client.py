@@ -72,6 +72,8 @@ class RawConnection:
             self.socket = tls_context.wrap_socket(self.socket, server_hostname=server_name)
         self.buffer = bytearray()
         self.ended = False
+        #: Over TLS: the end was announced by close_notify, or not at all.
+        self.ended_cleanly = True
         self.all_received = bytearray()
 
     # Sending.
@@ -103,7 +105,10 @@ class RawConnection:
             data = self.socket.recv(262144)
         except TimeoutError:
             raise TimeoutError(f"no more bytes in time; so far: {self.buffer[-300:]!r}") from None
-        except ssl.SSLEOFError:
+        except ssl.SSLError as error:
+            if not isinstance(error, ssl.SSLEOFError) and error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise
+            self.ended_cleanly = False
             data = b""
         if not data:
             self.ended = True

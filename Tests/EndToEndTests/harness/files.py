@@ -16,6 +16,12 @@ def service(name, endpoints, labels=None, **short_labels):
     return {"name": name, "labels": all_labels, "endpoints": [_endpoint(each) for each in endpoints]}
 
 
+def secured(secrets, name, endpoints, certificate, **short_labels):
+    """A service whose certificate and key are one file of the secrets directory; that file is added to `secrets`."""
+    secrets[f"{name}.pem"] = certificate.bundle
+    return service(name, endpoints, ssl_cert=f"{name}.pem", **short_labels)
+
+
 def write_atomically(path, content):
     """Replaces the file in one step, as editors and config mounts do. `content`: bytes, text, or a list of services."""
     if isinstance(content, list):

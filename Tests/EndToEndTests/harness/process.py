@@ -14,6 +14,7 @@ import time
 
 from .client import RawConnection, get
 from .files import write_atomically
+from .tls import TLSConnection
 from .waiting import free_port, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -33,11 +34,11 @@ class Interlock:
 
     `services`: a list for the services file (see `service`), bytes/text for a file as given, or None for no file.
     `environment`: INTERLOCK_* settings on top of the harness's own; a value None removes one of those.
-    `http_listeners`: how many plain listeners; `.port` is the first, `.ports` all.
+    `https`: listen for TLS on `.https_port`; otherwise not at all. `secrets`: file name -> text of the secrets directory.
     """
 
     def __init__(self, services=(), environment=None, role=None, arguments=(), directory=None, workers=1,
-                 wait=True, timeout=15.0, listen_host="127.0.0.1", binary=None):
+                 wait=True, timeout=15.0, listen_host="127.0.0.1", binary=None, https=False, secrets=None):
         self._owned_directory = None if directory else tempfile.TemporaryDirectory(prefix="interlock-e2e-")
         self.directory = pathlib.Path(directory or self._owned_directory.name)
         self.services_path = self.directory / "services.json"
@@ -46,6 +47,11 @@ class Interlock:
         self.listen_host, self.workers, self.role, self.arguments = listen_host, workers, role, list(arguments)
         self.extra, self.binary = dict(environment or {}), binary or binary_path()
         self.has_services = services is not None
+        self.has_https, self.https_port = https, None
+        self.secrets_path = self.directory / "secrets"
+        self.secrets_path.mkdir(exist_ok=True)
+        for name, text in (secrets or {}).items():
+            self.write_secret(name, text)
         self.process = None
         if self.has_services:
             self.write_services(list(services) if isinstance(services, tuple) else services)
@@ -57,6 +63,7 @@ class Interlock:
         """Starts the process (again). A port that was taken meanwhile is tried anew, twice."""
         for attempt in range(3):
             self.port, self.admin_port = free_port(self.listen_host), free_port()
+            self.https_port = free_port(self.listen_host) if self.has_https else None
             self._spawn()
             if not wait:
                 return
@@ -181,11 +188,25 @@ class Interlock:
         """Replaces the services file in one step; see `wait_for_status` for waiting until it is served."""
         write_atomically(str(self.services_path), content)
 
+    def write_secret(self, name, text):
+        """Replaces or makes that file of the secrets directory in one step."""
+        write_atomically(str(self.secrets_path / name), text)
+
     def connect(self, **options):
         return RawConnection(self.port, host=self.listen_host, **options)
 
     def get(self, target="/", host="web.test", **options):
         return get(self.port, target, host=host, address=self.listen_host, **options)
+
+    def connect_tls(self, server_name="web.test", **options):
+        """A TLSConnection; `tls=` takes a context, `session=` one to resume."""
+        return TLSConnection(self.https_port, server_name, host=self.listen_host, **options)
+
+    def get_tls(self, target="/", host="web.test", server_name=None, method="GET", headers=(), body=b"", **options):
+        """One request on a new TLS connection."""
+        with self.connect_tls(server_name or host, **options) as connection:
+            connection.request(method, target, host, headers, body)
+            return connection.read_response(method)
 
     def wait_for_status(self, status, target="/", host="web.test", timeout=10.0, **options):
         """Asks until the answer has that status; returns it."""
@@ -211,10 +232,14 @@ class Interlock:
                        if not key.startswith(("INTERLOCK_", "DOCKER_"))}
         settings = {
             "INTERLOCK_HTTP_LISTEN": f"{self._bracketed(self.listen_host)}:{self.port}",
+            "INTERLOCK_HTTPS_LISTEN": "off",
+            "INTERLOCK_SECRETS_DIR": str(self.secrets_path),
             "INTERLOCK_ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
             "INTERLOCK_DOCKER": "off",
             "INTERLOCK_WORKERS": str(self.workers),
         }
+        if self.has_https:
+            settings["INTERLOCK_HTTPS_LISTEN"] = f"{self._bracketed(self.listen_host)}:{self.https_port}"
         if self.has_services:
             settings["INTERLOCK_SERVICES_FILE"] = str(self.services_path)
         settings.update(self.extra)
@@ -233,6 +258,7 @@ class Interlock:
 def run_binary(*arguments, environment=None, timeout=20.0):
     """Runs the binary to its end: `--help`, `version`, a bad setting. Returns CompletedProcess with text."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("INTERLOCK_", "DOCKER_"))}
+    clean["INTERLOCK_HTTPS_LISTEN"] = "off"
     clean.update(environment or {})
     return subprocess.run(
         [binary_path(), *arguments], env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True,
