@@ -2,7 +2,7 @@
 # Format and syntax of everything that is written by hand. `scripts/lint.sh --fix` formats the Swift files in place.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-SWIFT_PLACES=(Package.swift Sources Tests)
+SWIFT_PLACES=(Package.swift Sources Tests scripts)
 [ ! -d Benchmarks ] || SWIFT_PLACES+=(Benchmarks)
 if [ "${1:-}" = --fix ]; then
     swift format format --in-place --recursive --parallel "${SWIFT_PLACES[@]}"

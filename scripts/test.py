@@ -107,6 +107,7 @@ def parts(is_long):
         Part("tsan", "Swift and end-to-end tests under ThreadSanitizer", 20, [
             prepare("swift", "build", "--build-tests", *TSAN),
             prepare("clang", "-shared", "-fPIC", "-O1", "-o", FUTEX, "scripts/sanitizers/futex.c", "-ldl"),
+            Step(["scripts/sanitizers/check.sh", str(ROOT / ".build-tsan")], environment=watched),
             swift_test("--skip-build", "--skip", "TreeTests", *TSAN, environment=watched),
             pytest("Tests/EndToEndTests", *quick, binary=str(ROOT / ".build-tsan/release/interlock"),
                    environment=watched),
