@@ -1,5 +1,5 @@
-// Races on purpose: shows that ThreadSanitizer still speaks under futex.c and thread-suppressions.txt, and where it must
-// be silent. check.sh builds and runs it before anything is believed; it is no part of the product.
+// Races on purpose: they show that ThreadSanitizer still speaks under futex.c and thread-suppressions.txt, and where it
+// must be silent. check.sh builds and runs it before anything is believed; it is no part of the product.
 //   planted pointer|array|forgotten|locked
 import Glibc
 import Synchronization
