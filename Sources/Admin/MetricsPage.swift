@@ -73,6 +73,11 @@ enum MetricsPage {
             ("interlock_service_sent_bytes_total", "Bytes that clients were sent, by service.", \.bytesOut),
             ("interlock_service_retries_total", "Further attempts, by service.", \.retries),
             ("interlock_service_failures_total", "Failures of tasks, by service.", \.failures),
+            ("interlock_stream_connections_total", "TCP connections that ended, by service.", \.streams),
+            (
+                "interlock_stream_connections_failed_total", "TCP connections that reached no task, by service.",
+                \.streamsFailed
+            ),
         ]
         for family in families {
             text.family(family.name, .counter, family.help)
@@ -108,6 +113,7 @@ enum MetricsPage {
         (.bytesToUpstreams, "interlock_upstream_sent_bytes_total", .counter, "Bytes written to tasks."),
         (.tunnelsOpened, "interlock_tunnels_total", .counter, "Connections upgraded to a tunnel, as for WebSocket."),
         (.tunnelsActive, "interlock_tunnels", .gauge, "Tunnels open now."),
+        (.streamsActive, "interlock_stream_connections", .gauge, "TCP connections under way now."),
         (.acceptPauses, "interlock_accept_pauses_total", .counter, "Times that accepting paused at a limit."),
         (.acceptPaused, "interlock_accept_paused_workers", .gauge, "Workers that have paused accepting now."),
         (.tableSwaps, "interlock_worker_table_swaps_total", .counter, "Tables that workers have taken."),

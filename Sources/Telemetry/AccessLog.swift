@@ -1,4 +1,4 @@
-// One line per request: who asked, who answered, why, and how long it took. JSON, or common log format as Apache's
+// One line per request, or per TCP connection: who asked, who answered, why, and how long it took. JSON, or common log format as Apache's
 // "combined" with our fields behind it. Formatting writes into the caller's buffer; Authorization, Cookie and every
 // other header not named here never reach a log.
 
@@ -13,6 +13,9 @@ public struct AccessRecord {
     public var clientAddress = UnsafeRawBufferPointer(start: nil, count: 0)
     public var clientPort: UInt16 = 0
     public var isTLS = false
+    /// A TCP connection, or TLS that was passed on: there is no request, and `host` is the server name that TLS asked
+    /// for.
+    public var isStream = false
     public var method = UnsafeRawBufferPointer(start: nil, count: 0)
     /// As the client sent it, query included.
     public var target = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -42,6 +45,11 @@ public struct AccessRecord {
     public var upstreamUs: UInt64 = 0
 
     public init() {}
+
+    var scheme: StaticString {
+        if isStream { return isTLS ? "tls" : "tcp" }
+        return isTLS ? "https" : "http"
+    }
 
     /// Longest parts of texts that are logged, so that a line always fits `AccessLog.maximumLineSize`.
     static let longestTarget = 1024
@@ -80,14 +88,18 @@ extension LineWriter {
         append(jsonEscaped: AccessLog.clip(record.clientAddress))
         append("\",\"client_port\":")
         append(decimal: UInt64(record.clientPort))
-        append(record.isTLS ? ",\"scheme\":\"https\"" : ",\"scheme\":\"http\"")
+        append(",\"scheme\":\"")
+        append(record.scheme)
+        append("\"")
         field(",\"method\":\"", record.method)
         field(",\"host\":\"", record.host)
         field(",\"target\":\"", record.target, longest: AccessRecord.longestTarget)
-        append(",\"version\":\"")
-        append(record.version)
-        append("\",\"status\":")
-        append(decimal: UInt64(record.status))
+        if !record.isStream {
+            append(",\"version\":\"")
+            append(record.version)
+            append("\",\"status\":")
+            append(decimal: UInt64(record.status))
+        }
         append(",\"outcome\":\"")
         append(record.outcome)
         append("\"")
@@ -128,11 +140,7 @@ extension LineWriter {
         append(" - - [")
         appendCommonLogTime(CivilTime(realtimeNs: record.startedAtNs))
         append("] \"")
-        append(commonLogEscaped: AccessLog.clip(record.method), escapingSpaces: true)
-        append(UInt8(ascii: " "))
-        append(commonLogEscaped: AccessLog.clip(record.target, AccessRecord.longestTarget), escapingSpaces: true)
-        append(UInt8(ascii: " "))
-        append(record.version)
+        appendRequestLine(record)
         append("\" ")
         append(decimal: UInt64(record.status))
         append(UInt8(ascii: " "))
@@ -156,5 +164,17 @@ extension LineWriter {
         append(UInt8(ascii: " "))
         append(commonLogEscaped: AccessLog.clip(record.requestID), escapingSpaces: true)
         append(UInt8(ascii: "\n"))
+    }
+
+    private mutating func appendRequestLine(_ record: borrowing AccessRecord) {
+        if record.isStream {
+            append(record.isTLS ? "TLS - -" : "TCP - -")
+            return
+        }
+        append(commonLogEscaped: AccessLog.clip(record.method), escapingSpaces: true)
+        append(UInt8(ascii: " "))
+        append(commonLogEscaped: AccessLog.clip(record.target, AccessRecord.longestTarget), escapingSpaces: true)
+        append(UInt8(ascii: " "))
+        append(record.version)
     }
 }

@@ -26,6 +26,8 @@ public enum ProxyCounter: Int, CaseIterable, Sendable {
     case tunnelsOpened
     /// Gauge: tunnels (upgraded connections) open now.
     case tunnelsActive
+    /// Gauge: TCP connections, and TLS connections that are passed on, under way now.
+    case streamsActive
     /// Times that accepting paused because descriptors or connections ran out.
     case acceptPauses
     /// Gauge: 1 while accepting is paused.

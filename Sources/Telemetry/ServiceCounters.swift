@@ -12,7 +12,9 @@ public struct ServiceCells: BitwiseCopyable, Sendable {
     @usableFromInline static let retries = bytesIn + 2
     @usableFromInline static let failures = bytesIn + 3
     @usableFromInline static let durationSumUs = bytesIn + 4
-    @usableFromInline static let buckets = bytesIn + 5
+    @usableFromInline static let streams = bytesIn + 5
+    @usableFromInline static let streamsFailed = bytesIn + 6
+    @usableFromInline static let buckets = bytesIn + 7
     @usableFromInline static let count = buckets + DurationBuckets.count
 
     @usableFromInline let cells: CounterCells
@@ -35,6 +37,14 @@ public struct ServiceCells: BitwiseCopyable, Sendable {
     /// Bytes that came from the service's tasks.
     @inlinable @inline(__always)
     public func addBytesOut(_ count: UInt64) { cells.add(Self.bytesOut, count) }
+
+    /// One TCP connection that ended. It is no request, whatever its duration.
+    /// - Parameter reachedTask: a task took the connection.
+    @inlinable @inline(__always)
+    public func addStream(reachedTask: Bool) {
+        cells.add(Self.streams)
+        if !reachedTask { cells.add(Self.streamsFailed) }
+    }
 
     @inlinable @inline(__always)
     public func addRetry() { cells.add(Self.retries) }
@@ -68,6 +78,8 @@ public final class ServiceCounters: Sendable {
         reading.bytesOut = block.total(ServiceCells.bytesOut)
         reading.retries = block.total(ServiceCells.retries)
         reading.failures = block.total(ServiceCells.failures)
+        reading.streams = block.total(ServiceCells.streams)
+        reading.streamsFailed = block.total(ServiceCells.streamsFailed)
         return reading
     }
 }
@@ -84,6 +96,9 @@ public struct ServiceReading: Sendable, Equatable {
     public var bytesOut: UInt64 = 0
     public var retries: UInt64 = 0
     public var failures: UInt64 = 0
+    /// TCP connections that ended, and of these the ones that reached no task.
+    public var streams: UInt64 = 0
+    public var streamsFailed: UInt64 = 0
 
     public init(name: String) { self.name = name }
 
@@ -96,5 +111,7 @@ public struct ServiceReading: Sendable, Equatable {
         bytesOut &+= other.bytesOut
         retries &+= other.retries
         failures &+= other.failures
+        streams &+= other.streams
+        streamsFailed &+= other.streamsFailed
     }
 }

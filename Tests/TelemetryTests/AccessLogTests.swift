@@ -73,6 +73,33 @@ private func string(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UT
                 + #""user_agent":"curl/8 (x)","referer":"http://r/"}"# + "\n")
     }
 
+    @Test("a TCP connection has no request, in either format")
+    func stream() {
+        let texts: [String: [UInt8]] = [
+            "client": Array("192.0.2.1".utf8), "host": Array("db.test".utf8), "id": Array("0123".utf8),
+            "service": Array("db".utf8), "upstream": Array("10.0.0.1:5432".utf8),
+        ]
+        func made(_ format: AccessLogFormat, isTLS: Bool) -> String {
+            string(
+                line(format, texts) {
+                    $0.isStream = true
+                    $0.isTLS = isTLS
+                    $0.version = ""
+                    $0.status = 0
+                    $0.bytesIn = 7
+                })
+        }
+        #expect(
+            made(.json, isTLS: true)
+                == #"{"ts":"2026-11-22T16:00:02.125Z","client":"192.0.2.1","client_port":0,"scheme":"tls","#
+                + #""host":"db.test","outcome":"ok","request_id":"0123","service":"db","upstream":"10.0.0.1:5432","#
+                + #""attempts":0,"bytes_in":7,"bytes_out":0,"duration_ms":0.000,"connect_ms":0.000,"#
+                + #""upstream_ms":0.000}"# + "\n")
+        #expect(made(.json, isTLS: false).contains(#""scheme":"tcp""#))
+        #expect(made(.clf, isTLS: false).contains(#"] "TCP - -" 0 0 "-""#))
+        #expect(made(.clf, isTLS: true).contains(#""db.test" db 10.0.0.1:5432 ok 0 0.000 0123"#))
+    }
+
     @Test func commonLog() {
         let made = line(.clf, plain) {
             $0.durationUs = 1503

@@ -138,6 +138,18 @@ private final class Flag: Sendable {
         #expect(registry.readings().map(\.bytesOut) == [3])
     }
 
+    @Test func connectionsAreNoRequests() {
+        let counters = ServiceCounters(name: "x", workerCount: 1)
+        counters.cells(worker: 0).addStream(reachedTask: true)
+        counters.cells(worker: 0).addStream(reachedTask: false)
+        var expected = ServiceReading(name: "x")
+        expected.streams = 2
+        expected.streamsFailed = 1
+        #expect(counters.reading() == expected)
+        expected.merge(counters.reading())
+        #expect(expected.streams == 4 && expected.streamsFailed == 2)
+    }
+
     @Test func unroutedRequestsShowOnceTheyHappen() {
         let registry = ServiceRegistry(workerCount: 1)
         #expect(registry.readings().isEmpty)
