@@ -10,6 +10,10 @@ struct ClientConnection: ~Copyable {
     enum State: UInt8 {
         /// Waiting for a PROXY protocol header.
         case preface
+        /// Waiting for a whole ClientHello, whose server name decides what the connection is.
+        case hello
+        /// TLS is being agreed on.
+        case handshake
         /// Waiting for, or in the middle of, a request's head.
         case reading
         /// One request is under way.
@@ -21,6 +25,8 @@ struct ClientConnection: ~Copyable {
 
     var descriptor: Int32
     var state: State = .reading
+    /// By which door it came; that never changes.
+    let entry: Entry
     /// A read may have something to say.
     var isReadable = false
     /// FIN, or worse, was seen by the poller: a short read is not the last word.
@@ -62,13 +68,14 @@ struct ClientConnection: ~Copyable {
     var acceptedFrom: IPAddress
     var localPort: UInt16
     private var addressText: AddressText
-    // Neighbours in the worker's list of idle connections, oldest first.
-    var idleNext: UInt32 = Slab<ClientConnection>.none
-    var idlePrevious: UInt32 = Slab<ClientConnection>.none
-    var isInIdleList = false
+    /// In one of the worker's lists of connections that wait for their clients, and its neighbours there.
+    var list = ClientList.Kind.none
+    var listNext: UInt32 = Slab<ClientConnection>.none
+    var listPrevious: UInt32 = Slab<ClientConnection>.none
 
-    init(descriptor: Int32, peer: Endpoint, localPort: UInt16) {
+    init(descriptor: Int32, peer: Endpoint, localPort: UInt16, entry: Entry = .http) {
         self.descriptor = descriptor
+        self.entry = entry
         self.peer = peer
         acceptedFrom = peer.address
         self.localPort = localPort

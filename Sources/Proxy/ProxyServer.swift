@@ -18,8 +18,10 @@ public final class ProxyServer: Sendable {
     public let registry: ServiceRegistry
     /// One for each worker where the access log is on; the log's thread drains them.
     public let logRings: [LogRing]
-    /// The ports that are listened on, in the order of the setting; tells what port 0 became.
+    /// The ports of HTTP that are listened on, in the order of the setting; tells what port 0 became.
     public let ports: [UInt16]
+    /// Likewise of HTTPS.
+    public let httpsPorts: [UInt16]
 
     private let mailboxes: [Mailbox<WorkerMessage>]
     private let publisherMailbox: Mailbox<PublisherMessage>
@@ -45,7 +47,8 @@ public final class ProxyServer: Sendable {
         registry = ServiceRegistry(workerCount: workerCount)
         logRings = settings.accessLog == .off ? [] : (0..<workerCount).map { _ in LogRing() }
         let bound = try Listeners.bind(settings, workerCount: workerCount)
-        ports = bound.ports
+        ports = bound.httpPorts
+        httpsPorts = bound.httpsPorts
         do throws(SystemError) {
             publisherMailbox = try Mailbox()
             var boxes: [Mailbox<WorkerMessage>] = []
@@ -66,9 +69,8 @@ public final class ProxyServer: Sendable {
         var threads: [Thread] = []
         for index in 0..<workerCount {
             let seed = WorkerSeed(
-                index: index, shared: shared, mailbox: mailboxes[index], listeners: bound.descriptors[index],
-                localPorts: bound.ports, publication: publication,
-                logRing: logRings.isEmpty ? nil : logRings[index])
+                index: index, shared: shared, mailbox: mailboxes[index], listeners: bound.listeners[index],
+                publication: publication, logRing: logRings.isEmpty ? nil : logRings[index])
             do throws(SystemError) {
                 threads.append(try Thread.start(name: "worker \(index)") { runWorker(seed) })
             } catch {

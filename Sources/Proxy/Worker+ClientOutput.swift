@@ -141,6 +141,8 @@ extension Worker {
         switch client.pointee.state {
         case .preface:
             rejectPreface(slot)
+        case .hello, .handshake:
+            closeClient(slot)
         case .reading:
             if client.pointee.isWriteBlocked {
                 guard madeProgress(slot) else { return abandonClient(slot, .clientTooSlow) }
@@ -175,6 +177,7 @@ extension Worker {
         let client = clients[slot]
         client.pointee.state = .lingering
         leaveIdle(slot)
+        leaveNewcomers(slot)
         if client.pointee.isWriteBlocked {
             client.pointee.closesAfterFlush = true
             beginWindow(slot)
@@ -221,6 +224,7 @@ extension Worker {
     mutating func closeClient(_ slot: UInt32) {
         let client = clients[slot]
         leaveIdle(slot)
+        leaveNewcomers(slot)
         wheel.cancel(timerID(client: slot))
         buffers.give(&client.pointee.input)
         buffers.give(&client.pointee.output)
@@ -228,6 +232,6 @@ extension Worker {
         Socket.close(client.pointee.descriptor)
         clients.remove(slot)
         counters.set(.connectionsActive, UInt64(clients.count))
-        if isAcceptPaused, acceptResumesNs > nowNs { acceptResumesNs = nowNs }
+        resumeAcceptingSoon()
     }
 }

@@ -1,4 +1,4 @@
-// The client's side of a worker, inwards: accepting connections and reading request heads.
+// The client's side of a worker, inwards: what a connection is ready for, and reading request heads.
 
 internal import Kernel
 internal import Model
@@ -7,103 +7,6 @@ internal import Telemetry
 internal import Wire
 
 extension Worker {
-    // MARK: Accepting
-
-    /// - Returns: whether more may wait.
-    @discardableResult
-    mutating func acceptBatch(_ position: Int) -> Bool {
-        for _ in 0..<64 {
-            if clients.count >= connectionShare, !makeRoom() {
-                pauseAccepting()
-                return false
-            }
-            var peer = SocketAddress(v4: 0, port: 0)
-            let result = Socket.accept(listeners[position], peer: &peer)
-            if result.isFailure {
-                switch result.code {
-                case SystemError.tooManyFilesCode, SystemError.systemFilesCode:
-                    // Idle connections go first; without any, accepting waits instead of spinning.
-                    if !makeRoom() {
-                        pauseAccepting()
-                        return false
-                    }
-                    continue
-                default:
-                    // Nothing waits, or the connection was gone before it was taken: look again at the next event.
-                    return false
-                }
-            }
-            admit(Int32(result.raw), from: peer, localPort: localPorts[position])
-        }
-        return true
-    }
-
-    mutating func admit(_ descriptor: Int32, from address: SocketAddress, localPort: UInt16) {
-        counters.add(.connectionsAccepted)
-        let peer = Endpoint(address.unmapped)
-        guard shared.admission.enter(peer.address) else {
-            counters.add(.connectionsRejected)
-            Socket.resetOnClose(descriptor)
-            Socket.close(descriptor)
-            return
-        }
-        Socket.setNoDelay(descriptor)
-        let slot = clients.insert(ClientConnection(descriptor: descriptor, peer: peer, localPort: localPort))
-        counters.set(.connectionsActive, UInt64(clients.count))
-        let client = clients[slot]
-        client.pointee.peerIsTrusted = hasTrustedProxies && trusts(peer.address)
-        var timeoutMs = settings.headerTimeoutMs
-        if hasProxyProtocolPeers, settings.proxyProtocolPeers.contains(where: { $0.contains(peer.address) }) {
-            client.pointee.state = .preface
-            timeoutMs = settings.prefaceTimeoutMs
-        }
-        let token = Token(kind: Kind.client, generation: clients.generation(of: slot), slot: slot)
-        do throws(SystemError) {
-            try poller.add(descriptor, [.readable, .writable, .peerClosed, .edgeTriggered], token: token)
-        } catch {
-            closeClient(slot)
-            return
-        }
-        setDeadline(client: slot, afterMs: timeoutMs)
-    }
-
-    func trusts(_ address: IPAddress) -> Bool {
-        for block in settings.trustedProxies where block.contains(address) { return true }
-        return false
-    }
-
-    /// Closes the connection that has been idle longest.
-    mutating func makeRoom() -> Bool {
-        guard let oldest = idleClients.oldest(in: clients) else { return false }
-        counters.add(.connectionsEvicted)
-        closeClient(oldest)
-        return true
-    }
-
-    mutating func pauseAccepting() {
-        guard !isAcceptPaused else { return }
-        isAcceptPaused = true
-        counters.add(.acceptPauses)
-        counters.set(.acceptPaused, 1)
-        for listener in listeners { poller.remove(listener) }
-        acceptResumesNs = nowNs + 50_000_000
-    }
-
-    mutating func resumeAccepting() {
-        acceptResumesNs = .max
-        guard isAcceptPaused, !isDraining else { return }
-        isAcceptPaused = false
-        counters.set(.acceptPaused, 0)
-        for (position, listener) in listeners.enumerated() {
-            do throws(SystemError) {
-                try poller.add(listener, .readable, token: Self.listenerToken(position))
-            } catch {
-                pauseAccepting()
-                return
-            }
-        }
-    }
-
     // MARK: Events
 
     @inline(__always)
@@ -131,6 +34,10 @@ extension Worker {
             switch clients[slot].pointee.state {
             case .preface:
                 guard readPreface(slot) else { return }
+            case .hello:
+                guard readHello(slot) else { return }
+            case .handshake:
+                guard goOnWithHandshake(slot) else { return }
             case .reading:
                 guard readRequest(slot) else { return }
                 turns += 1
@@ -238,14 +145,14 @@ extension Worker {
     /// The connection is idle no more: a request began on it, or it ends.
     @inline(__always)
     mutating func leaveIdle(_ slot: UInt32) {
-        guard clients[slot].pointee.isInIdleList else { return }
+        guard clients[slot].pointee.list == .idle else { return }
         idleClients.remove(slot, in: clients)
         counters.set(.connectionsIdle, UInt64(idleClients.count))
     }
 
     mutating func becomeIdle(_ slot: UInt32) {
         let client = clients[slot]
-        guard !client.pointee.isInIdleList else { return }
+        guard client.pointee.list != .idle else { return }
         if isDraining {
             closeClient(slot)
             return

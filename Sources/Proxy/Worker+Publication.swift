@@ -96,22 +96,22 @@ extension Worker {
         if !isDraining {
             // What waits is established for its clients: closing the listener would reset it.
             for position in listeners.indices {
-                while !isAcceptPaused, acceptBatch(position) {}
+                while !isAcceptPaused, listeners[position].descriptor >= 0, acceptBatch(position) {}
             }
             isDraining = true
-            for listener in listeners {
-                poller.remove(listener)
-                Socket.close(listener)
+            for listener in listeners where listener.descriptor >= 0 {
+                if !listener.isPaused { poller.remove(listener.descriptor) }
+                Socket.close(listener.descriptor)
             }
             listeners.removeAll()
         }
         drainDeadlineNs = deadlineNs
-        while let slot = idleClients.oldest(in: clients) { closeClient(slot) }
+        while let slot = idleClients.oldest { closeClient(slot) }
         for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
             let client = clients[slot]
-            guard client.pointee.state == .reading, client.pointee.input.isEmpty, client.pointee.output.isEmpty else {
-                continue
-            }
+            guard client.pointee.state == .reading || client.pointee.state == .hello, client.pointee.input.isEmpty,
+                client.pointee.output.isEmpty
+            else { continue }
             if client.pointee.requestCount > 0 {
                 closeClient(slot)
             } else {

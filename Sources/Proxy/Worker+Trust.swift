@@ -35,9 +35,9 @@ extension Worker {
                 client.pointee.localPort = ends.destinationPort
                 client.pointee.peerIsTrusted = hasTrustedProxies && trusts(client.pointee.peer.address)
             }
-            client.pointee.state = .reading
-            setDeadline(client: slot, afterMs: settings.headerTimeoutMs)
-            return true
+            let generation = clients.generation(of: slot)
+            beginConnection(slot)
+            return clients.isCurrent(slot, generation: generation)
         }
     }
 

@@ -43,9 +43,7 @@ struct WorkerSeed: Sendable {
     let index: Int
     let shared: WorkerShared
     let mailbox: Mailbox<WorkerMessage>
-    let listeners: [Int32]
-    /// The port of each listener.
-    let localPorts: [UInt16]
+    let listeners: [Listener]
     let publication: Publication
     let logRing: LogRing?
 }
@@ -81,6 +79,8 @@ struct Worker: ~Copyable {
     let trusted: UnsafeBufferPointer<Wire.AddressBlock>
     let hasProxyProtocolPeers: Bool
     let connectionShare: Int
+    /// Handshakes at once.
+    let newcomerShare: Int
 
     var poller: Poller
     var wheel: TimerWheel
@@ -102,15 +102,15 @@ struct Worker: ~Copyable {
     /// Whose turn it is, by pool.
     var cursors: [UInt32]
 
-    var listeners: [Int32]
-    let localPorts: [UInt16]
+    var listeners: [Listener]
     var isAcceptPaused = false
     var acceptResumesNs: UInt64 = .max
     var isDraining = false
     var drainDeadlineNs: UInt64 = .max
     var continued: [Token] = []
     var spareContinued: [Token] = []
-    var idleClients = IdleClients()
+    var idleClients = ClientList(.idle)
+    var newcomers = ClientList(.newcomers)
     var nowNs: UInt64
     /// Numbers the batches of events, from 1.
     var batch: UInt64 = 0
@@ -137,6 +137,7 @@ struct Worker: ~Copyable {
         trusted = UnsafeBufferPointer(rebasing: memory[..<blocks.count])
         hasProxyProtocolPeers = !settings.proxyProtocolPeers.isEmpty
         connectionShare = max(1, settings.maximumConnections / max(1, settings.workerCount))
+        newcomerShare = max(1, settings.maximumHandshakes / max(1, settings.workerCount))
         nowNs = Clock.monotonicNs()
         self.poller = poller
         wheel = TimerWheel(nowNs: nowNs)
@@ -150,7 +151,6 @@ struct Worker: ~Copyable {
         held = [HeldPublication(publication: seed.publication)]
         cursors = []
         listeners = seed.listeners
-        localPorts = seed.localPorts
         requestIDs = RequestIDs()
         let name = Array(settings.viaName.utf8)
         viaMemory = .allocate(capacity: max(1, name.count))
@@ -166,7 +166,7 @@ struct Worker: ~Copyable {
             mailbox.wakeup.descriptor, [.readable, .edgeTriggered],
             token: Token(kind: Kind.mailbox, generation: 0, slot: 0))
         for (position, listener) in listeners.enumerated() {
-            try poller.add(listener, .readable, token: Self.listenerToken(position))
+            try poller.add(listener.descriptor, .readable, token: Self.listenerToken(position))
         }
     }
 
@@ -214,7 +214,10 @@ struct Worker: ~Copyable {
         case Kind.upstream:
             if upstreams.isCurrent(token.slot, generation: token.generation) { upstreamReady(token.slot, readiness) }
         case Kind.listener:
-            if !isAcceptPaused, !isDraining { acceptBatch(Int(token.slot)) }
+            let position = Int(token.slot)
+            if !isDraining, !listeners[position].isPaused, listeners[position].descriptor >= 0 {
+                acceptBatch(position)
+            }
         default:
             readMailbox()
         }

@@ -1,37 +1,51 @@
-// Small pieces of state that a worker keeps: the list of idle connections, the text of the current date, request ids.
+// Small pieces of state that a worker keeps: lists of connections, the text of the current date, request ids.
 
 internal import Kernel
 internal import Telemetry
 internal import Wire
 
-/// Idle client connections, oldest first: those to close when room is needed. Links are in the connections.
-struct IdleClients {
+/// Client connections that wait for their clients, the longest waiting first: those to close when room is needed.
+/// Links are in the connections; a connection is in one list at most.
+struct ClientList {
+    enum Kind: UInt8 {
+        case none
+        /// Between two requests.
+        case idle
+        /// Before the end of a TLS handshake.
+        case newcomers
+    }
+
+    let kind: Kind
     private var first: UInt32 = .max
     private var last: UInt32 = .max
     private(set) var count = 0
 
-    func oldest(in clients: borrowing Slab<ClientConnection>) -> UInt32? { first == .max ? nil : first }
+    init(_ kind: Kind) { self.kind = kind }
+
+    /// nil if the list is empty.
+    var oldest: UInt32? { first == .max ? nil : first }
 
     mutating func append(_ slot: UInt32, in clients: borrowing Slab<ClientConnection>) {
         let client = clients[slot]
-        guard !client.pointee.isInIdleList else { return }
-        client.pointee.isInIdleList = true
+        guard client.pointee.list != kind else { return }
+        precondition(client.pointee.list == .none, "a connection waits in one list at most")
+        client.pointee.list = kind
         count += 1
-        client.pointee.idleNext = .max
-        client.pointee.idlePrevious = last
-        if last == .max { first = slot } else { clients[last].pointee.idleNext = slot }
+        client.pointee.listNext = .max
+        client.pointee.listPrevious = last
+        if last == .max { first = slot } else { clients[last].pointee.listNext = slot }
         last = slot
     }
 
     mutating func remove(_ slot: UInt32, in clients: borrowing Slab<ClientConnection>) {
         let client = clients[slot]
-        guard client.pointee.isInIdleList else { return }
-        client.pointee.isInIdleList = false
+        guard client.pointee.list == kind else { return }
+        client.pointee.list = .none
         count -= 1
-        let next = client.pointee.idleNext
-        let previous = client.pointee.idlePrevious
-        if previous == .max { first = next } else { clients[previous].pointee.idleNext = next }
-        if next == .max { last = previous } else { clients[next].pointee.idlePrevious = previous }
+        let next = client.pointee.listNext
+        let previous = client.pointee.listPrevious
+        if previous == .max { first = next } else { clients[previous].pointee.listNext = next }
+        if next == .max { last = previous } else { clients[next].pointee.listPrevious = previous }
     }
 }
 

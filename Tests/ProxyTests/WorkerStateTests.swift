@@ -70,7 +70,7 @@ import Wire
     }
 }
 
-@Suite struct IdleClientsTests {
+@Suite struct ClientListTests {
     private static func connection() -> ClientConnection {
         ClientConnection(
             descriptor: -1, peer: Endpoint(address: IPAddress(v4: 0x7F00_0001), port: 1), localPort: 80)
@@ -80,10 +80,10 @@ import Wire
     func agreesWithAList(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var clients = Slab<ClientConnection>()
-        var idle = IdleClients()
+        var idle = ClientList(.idle)
         var model: [UInt32] = []
         let slots = (0..<20).map { _ in clients.insert(Self.connection()) }
-        #expect(idle.oldest(in: clients) == nil)
+        #expect(idle.oldest == nil)
         for _ in 0..<2000 {
             let slot = random.choice(slots)
             if random.oneIn(2) {
@@ -94,9 +94,9 @@ import Wire
                 idle.remove(slot, in: clients)
                 model.removeAll { $0 == slot }
             }
-            #expect(idle.oldest(in: clients) == model.first, "seed \(seed)")
+            #expect(idle.oldest == model.first, "seed \(seed)")
         }
-        while let oldest = idle.oldest(in: clients) {
+        while let oldest = idle.oldest {
             #expect(oldest == model.removeFirst(), "seed \(seed)")
             idle.remove(oldest, in: clients)
         }
