@@ -114,6 +114,8 @@ struct UpstreamConnection: ~Copyable {
     var isContinued = false
     /// It carries more than a task's window takes: the task may take its time with reading.
     var carriesBulk = false
+    /// The last read was filled to its end: more may wait.
+    var readWasFull = false
     /// FIN was sent, or is to be sent once `output` is out.
     var isShutdownWanted = false
     /// It served an exchange before the current one.

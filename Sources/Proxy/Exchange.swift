@@ -181,6 +181,26 @@ struct Exchange: ~Copyable {
         }
     }
 
+    /// Keeps body bytes, which were just handed to the task's connection behind the head, as long as the request may
+    /// have to be sent again: any request while its task's socket took nothing, later those of idempotent methods.
+    /// - Parameters:
+    ///   - headPieces: pieces of the sink that are no body.
+    ///   - limit: how many bytes may be kept once something was sent, head and body.
+    mutating func keepForReplay(
+        _ sink: borrowing Sink, headPieces: Int, limit: Int, in buffers: inout BufferPool
+    ) {
+        guard !isBodyLost, sink.gather.count > headPieces else { return }
+        let isSmall = sent.count + sink.gather.byteCount <= max(limit, Int(headCount))
+        guard !answerBegan, !didSend || (method.isIdempotent && isSmall) else {
+            isBodyLost = true
+            return
+        }
+        // The head's piece points into `sent`: pieces behind it do not, and are copied before `sent` may move.
+        for index in headPieces..<sink.gather.count where !isBodyLost {
+            if !buffers.append(sink.gather.piece(at: index), to: &sent) { isBodyLost = true }
+        }
+    }
+
     // MARK: The task's bytes
 
     /// What a worker lends for writing a response's head.

@@ -51,7 +51,8 @@ public struct ProxySettings: Sendable {
     /// Kept open for reuse, by worker and task.
     public var upstreamIdleLimit = 256
     public var retries = 2
-    /// A request of an idempotent method is kept for replay up to this many bytes, head and body.
+    /// A request of an idempotent method is kept for replay up to this many bytes, head and body. What a task's socket
+    /// has taken nothing of is kept whatever it is.
     public var retryBufferSize = 16_384
 
     // TLS.

@@ -83,7 +83,7 @@ extension Worker {
                     sink.reset()
                 }
                 let blocked = upstreams[exchange.pointee.upstream].pointee.isWriteBlocked
-                adapt(&client.pointee.readSize, read: count, isBlocked: blocked)
+                adapt(&client.pointee.readSize, isFull: count == Int(client.pointee.readSize), isBlocked: blocked)
             }
             requestProgressed(exchangeSlot)
             guard exchanges.isCurrent(exchangeSlot, generation: generation) else { return }
@@ -93,10 +93,10 @@ extension Worker {
     /// Reads grow while everything read is taken at once, and shrink when it is not: what a slow reader leaves behind
     /// has to be kept.
     @inline(__always)
-    func adapt(_ size: inout Int32, read count: Int, isBlocked: Bool) {
+    func adapt(_ size: inout Int32, isFull: Bool, isBlocked: Bool) {
         if isBlocked {
             size = max(16_384, size / 2)
-        } else if count == Int(size) {
+        } else if isFull {
             size = min(Int32(Self.scratchSize), size * 2)
         }
     }
@@ -123,52 +123,20 @@ extension Worker {
     /// - Returns: false if the exchange was ended, or another attempt has taken over.
     mutating func sendToUpstream(_ slot: UInt32, headPieces: Int) -> Bool {
         let exchange = exchanges[slot]
-        let upstreamSlot = exchange.pointee.upstream
-        let upstream = upstreams[upstreamSlot]
-        let total = sink.gather.byteCount
-        if total == 0 { return true }
-        var written = 0
-        if !upstream.pointee.isWriteBlocked {
-            let result = sink.gather.write(to: upstream.pointee.descriptor)
-            if result.isFailure {
-                if !result.isWouldBlock {
-                    keepForReplay(slot, headPieces: headPieces)
-                    return writeFailed(slot)
-                }
-            } else {
-                written = result.count
-                if written > 0 { exchange.pointee.didSend = true }
-                counters.add(.bytesToUpstreams, UInt64(written))
-            }
-        }
-        if written < total {
-            guard buffers.append(sink.gather, from: written, to: &upstream.pointee.output) else {
-                endExchange(slot, with: .overloaded)
-                return false
-            }
-            upstream.pointee.isWriteBlocked = true
-        }
-        if exchange.pointee.requestByteCount > Self.bulkSize { setCarriesBulk(upstreamSlot, true) }
-        keepForReplay(slot, headPieces: headPieces)
-        return true
-    }
-
-    /// Keeps body bytes that went out behind the head as long as the request may have to be sent again.
-    mutating func keepForReplay(_ slot: UInt32, headPieces: Int) {
-        let exchange = exchanges[slot]
-        guard !exchange.pointee.isBodyLost, sink.gather.count > headPieces else { return }
-        guard exchange.pointee.method.isIdempotent, !exchange.pointee.answerBegan,
-            exchange.pointee.sent.count + sink.gather.byteCount
-                <= max(settings.retryBufferSize, Int(exchange.pointee.headCount))
-        else {
-            exchange.pointee.isBodyLost = true
-            return
-        }
-        // The head's piece points into `sent`: pieces behind it do not, and are copied before `sent` may move.
-        for index in headPieces..<sink.gather.count where !exchange.pointee.isBodyLost {
-            if !buffers.append(sink.gather.piece(at: index), to: &exchange.pointee.sent) {
-                exchange.pointee.isBodyLost = true
-            }
+        let upstream = exchange.pointee.upstream
+        if sink.gather.byteCount == 0 { return true }
+        let result = writeUpstream(upstream)
+        exchange.pointee.keepForReplay(
+            sink, headPieces: headPieces, limit: settings.retryBufferSize, in: &buffers)
+        switch result {
+        case .done:
+            if exchange.pointee.requestByteCount > Self.bulkSize { setCarriesBulk(upstream, true) }
+            return true
+        case .failed:
+            return writeFailed(slot)
+        case .overloaded:
+            endExchange(slot, with: .overloaded)
+            return false
         }
     }
 
@@ -210,23 +178,14 @@ extension Worker {
     /// - Returns: false if the exchange was ended, or another attempt has taken over.
     mutating func flushUpstream(_ slot: UInt32) -> Bool {
         let upstream = upstreams[slot]
-        while !upstream.pointee.output.isEmpty {
-            let bytes = upstream.pointee.output.bytes
-            let result = Socket.write(upstream.pointee.descriptor, bytes.base, count: bytes.count)
-            if result.isFailure {
-                if result.isWouldBlock { return true }
-                if upstream.pointee.state == .tunnel {
-                    endTunnel(exchanges[upstream.pointee.exchange].pointee.client, .reset)
-                    return false
-                }
-                return writeFailed(upstream.pointee.exchange)
+        guard case .done = writeUpstreamOutput(slot) else {
+            if upstream.pointee.state == .tunnel {
+                endTunnel(exchanges[upstream.pointee.exchange].pointee.client, .reset)
+                return false
             }
-            if result.count > 0 { exchanges[upstream.pointee.exchange].pointee.didSend = true }
-            counters.add(.bytesToUpstreams, UInt64(result.count))
-            upstream.pointee.output.consume(result.count)
+            return writeFailed(upstream.pointee.exchange)
         }
-        buffers.give(&upstream.pointee.output)
-        upstream.pointee.isWriteBlocked = false
+        if upstream.pointee.isWriteBlocked { return true }
         let exchange = upstream.pointee.exchange
         if upstream.pointee.state == .busy {
             let generation = upstreams.generation(of: slot)

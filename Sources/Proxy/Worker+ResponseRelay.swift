@@ -24,25 +24,22 @@ extension Worker {
                 continueLater(upstream: slot)
                 return
             }
-            let capacity = Int(upstream.pointee.readSize)
-            let result = Socket.read(upstream.pointee.descriptor, scratch, capacity: capacity)
-            if result.isFailure {
-                upstream.pointee.isReadable = false
-                if result.isWouldBlock { return }
-                loseUpstream(slot, .reset)
+            switch readUpstream(slot, capacity: Int(upstream.pointee.readSize)) {
+            case .nothing:
                 return
-            }
-            if result.count == 0 {
+            case .failed(let failure):
+                loseUpstream(slot, failure)
+                return
+            case .end:
                 upstreamEnded(slot)
                 return
+            case .bytes(let count):
+                budget -= count
+                guard takeResponse(slot, count: count) else { return }
+                adapt(
+                    &upstream.pointee.readSize, isFull: upstream.pointee.readWasFull,
+                    isBlocked: clients[exchange.pointee.client].pointee.isWriteBlocked)
             }
-            upstream.pointee.isReadable = result.count == capacity || upstream.pointee.isPeerClosed
-            counters.add(.bytesFromUpstreams, UInt64(result.count))
-            budget -= result.count
-            guard takeResponse(slot, count: result.count) else { return }
-            adapt(
-                &upstream.pointee.readSize, read: result.count,
-                isBlocked: clients[exchange.pointee.client].pointee.isWriteBlocked)
         }
     }
 
@@ -144,8 +141,6 @@ extension Worker {
     mutating func upstreamEnded(_ slot: UInt32) {
         let upstream = upstreams[slot]
         let exchangeSlot = upstream.pointee.exchange
-        upstream.pointee.isReadable = false
-        upstream.pointee.isAtEnd = true
         sink.reset()
         switch exchanges[exchangeSlot].pointee.upstreamEnd(into: &sink) {
         case .complete:

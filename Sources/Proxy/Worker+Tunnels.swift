@@ -70,8 +70,7 @@ extension Worker {
             }
         }
         if client.pointee.isAtEnd, !upstream.pointee.isWriteBlocked, !upstream.pointee.isShutdownWanted {
-            upstream.pointee.isShutdownWanted = true
-            Socket.shutdownWrite(upstream.pointee.descriptor)
+            shutdownUpstream(exchange.pointee.upstream)
         }
         return true
     }
@@ -81,24 +80,21 @@ extension Worker {
         let upstream = upstreams[exchange.pointee.upstream]
         touchTunnel(slot)
         exchange.pointee.tunnelBytesIn &+= UInt64(bytes.count)
-        guard let base = bytes.baseAddress else { return true }
-        let result = Socket.write(upstream.pointee.descriptor, base, count: bytes.count)
-        if result.isFailure, !result.isWouldBlock {
+        guard let base = bytes.baseAddress, bytes.count > 0 else { return true }
+        sink.reset()
+        sink.append(Bytes(base.assumingMemoryBound(to: UInt8.self), count: bytes.count))
+        switch writeUpstream(exchange.pointee.upstream) {
+        case .done:
+            let isBulk = upstream.pointee.isWriteBlocked || bytes.count >= Self.bulkSize
+            if isBulk { setCarriesBulk(exchange.pointee.upstream, true) }
+            return true
+        case .failed:
             endTunnel(slot, .reset)
             return false
+        case .overloaded:
+            endTunnel(slot, .overloaded)
+            return false
         }
-        let written = max(0, result.count)
-        if written < bytes.count || bytes.count >= Self.bulkSize { setCarriesBulk(exchange.pointee.upstream, true) }
-        counters.add(.bytesToUpstreams, UInt64(written))
-        if written < bytes.count {
-            guard buffers.append(UnsafeRawBufferPointer(rebasing: bytes[written...]), to: &upstream.pointee.output)
-            else {
-                endTunnel(slot, .overloaded)
-                return false
-            }
-            upstream.pointee.isWriteBlocked = true
-        }
-        return true
     }
 
     /// From the task to the client.
@@ -113,32 +109,24 @@ extension Worker {
                 continueLater(upstream: upstreamSlot)
                 return true
             }
-            let capacity = Int(upstream.pointee.readSize)
-            let result = Socket.read(upstream.pointee.descriptor, scratch, capacity: capacity)
-            if result.isFailure {
-                upstream.pointee.isReadable = false
-                if result.isWouldBlock { break }
+            var count = 0
+            switch readUpstream(upstreamSlot, capacity: Int(upstream.pointee.readSize)) {
+            case .bytes(let more): count = more
+            case .nothing, .end: break
+            case .failed:
                 endTunnel(slot, .reset)
                 return false
             }
-            if result.count == 0 {
-                upstream.pointee.isReadable = false
-                upstream.pointee.isAtEnd = true
-                break
-            }
-            upstream.pointee.isReadable = result.count == capacity || upstream.pointee.isPeerClosed
-            budget -= result.count
-            counters.add(.bytesFromUpstreams, UInt64(result.count))
-            exchange.pointee.tunnelBytesOut &+= UInt64(result.count)
+            if count == 0 { break }
+            budget -= count
+            exchange.pointee.tunnelBytesOut &+= UInt64(count)
             touchTunnel(slot)
             sink.reset()
-            sink.append(Bytes(scratch, count: result.count))
+            sink.append(Bytes(scratch, count: count))
             guard sendToClient(slot) else { return false }
-            if client.pointee.isWriteBlocked {
-                upstream.pointee.readSize = max(16_384, upstream.pointee.readSize / 2)
-            } else if result.count == capacity {
-                upstream.pointee.readSize = min(Int32(Self.scratchSize), upstream.pointee.readSize * 2)
-            }
+            adapt(
+                &upstream.pointee.readSize, isFull: upstream.pointee.readWasFull,
+                isBlocked: client.pointee.isWriteBlocked)
         }
         if upstream.pointee.isAtEnd, !client.pointee.isWriteBlocked, !client.pointee.isShutdownDone {
             client.pointee.isShutdownDone = true

@@ -37,6 +37,8 @@ struct Oracle {
     // Of the attempt.
     private var attempt = Scenario.Attempt()
     private var connected = false
+    /// The task's socket took something of the request.
+    private var hasSent = false
     private var isDeaf = false
     private var isAbandoned = false
     private var taskPosition = 0
@@ -52,7 +54,10 @@ struct Oracle {
         return oracle.result
     }
 
-    private init(scenario: Scenario) { self.scenario = scenario }
+    private init(scenario: Scenario) {
+        self.scenario = scenario
+        sent = scenario.arrivedCount
+    }
 
     private var requestIsComplete: Bool { scenario.completeAt.map { relayed >= $0 } ?? false }
     /// How far the client's bytes were taken.
@@ -68,11 +73,13 @@ struct Oracle {
     }
 
     private mutating func runAttempt(_ number: Int) -> Verdict {
-        if attempt.connect != .works {
+        if attempt.connect == .isRefused || attempt.connect == .timesOut {
             if result.attemptCount <= scenario.retryLimit { return .retries }
             return end(.local(attempt.connect == .isRefused ? 502 : 504))
         }
         connected = true
+        hasSent = attempt.connect == .works
+        isDeaf = !hasSent
         var verdict = relayRequest()
         for step in attempt.steps {
             guard verdict == .goesOn else { return verdict }
@@ -107,9 +114,10 @@ struct Oracle {
         if let fault = scenario.faultAt, relayed > fault { return end(.local(400)) }
         let moved = count > scenario.bodyCount(at: before) || (requestIsComplete && scenario.framing == .chunked)
         if moved {
-            if !scenario.isIdempotent || began || count > 2000 { isBodyLost = true }
+            if hasSent, !scenario.isIdempotent || began || count > 2000 { isBodyLost = true }
             if isDeaf { isAbandoned = true }
         }
+        if !hasSent { isAbandoned = true }
         if clientEnded, !requestIsComplete, !isAbandoned { return end(.cut) }
         return .goesOn
     }
@@ -188,7 +196,8 @@ struct Oracle {
     private mutating func loseTask() -> Verdict {
         if began { return end(.cut) }
         let mayRetry =
-            !sawHeadBytes && interimCount == 0 && scenario.isIdempotent && !scenario.offersUpgrade && !isBodyLost
+            !sawHeadBytes && interimCount == 0 && !isBodyLost
+            && (!hasSent || (scenario.isIdempotent && !scenario.offersUpgrade))
             && result.attemptCount <= scenario.retryLimit
         return mayRetry ? .retries : end(.local(502))
     }

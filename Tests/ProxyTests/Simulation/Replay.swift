@@ -81,6 +81,8 @@ final class Replay {
     deinit { headMemory.deallocate() }
 
     func run() -> Replayed {
+        waiting = Array(scenario.wire[..<scenario.arrivedCount])
+        sentCount = scenario.arrivedCount
         for attempt in scenario.attempts {
             self.attempt = attempt
             (taskCount, fromTask, partialHead, toTask, isDeaf, isLost) = (0, [], [], [], false, false)
@@ -110,10 +112,11 @@ final class Replay {
         exchange.attempts += 1
         exchange.hasAlternative = attempt.hasAlternative
         nowNs += random.next() % 5_000_000
-        guard attempt.connect == .works else {
+        if attempt.connect == .isRefused || attempt.connect == .timesOut {
             lose(attempt.connect == .isRefused ? .connectRefused : .connectTimeout)
             return
         }
+        isDeaf = attempt.connect == .breaks
         exchange.upstreamConnected(nowNs: nowNs)
         if exchange.connectedNs != nowNs || exchange.phase != .awaiting {
             seen.violations.append("it is not connected")
@@ -263,16 +266,7 @@ final class Replay {
     }
 
     private func keepForReplay(headPieces: Int) {
-        guard !exchange.isBodyLost, sink.gather.count > headPieces else { return }
-        guard exchange.method.isIdempotent, !exchange.answerBegan,
-            exchange.sent.count + sink.gather.byteCount <= max(Self.retryBufferSize, Int(exchange.headCount))
-        else {
-            exchange.isBodyLost = true
-            return
-        }
-        for index in headPieces..<sink.gather.count {
-            if !buffers.append(sink.gather.piece(at: index), to: &exchange.sent) { exchange.isBodyLost = true }
-        }
+        exchange.keepForReplay(sink, headPieces: headPieces, limit: Self.retryBufferSize, in: &buffers)
     }
 
     // MARK: The answer

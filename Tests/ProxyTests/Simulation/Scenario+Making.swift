@@ -8,7 +8,8 @@ extension Scenario {
         makeRequest(&random)
         retryLimit = random.number(0...2)
         if random.oneIn(3) { retryStatuses = [502, 503] }
-        var sent = 0
+        makeArrival()
+        var sent = arrivedCount
         // More than can be tried, so that one attempt too many would find a task to go to.
         for number in 0...retryLimit + 1 {
             attempts.append(makeAttempt(number, sent: &sent, &random))
@@ -92,11 +93,19 @@ extension Scenario {
         }
     }
 
+    /// Drawn apart, so that it changes nothing else about a seed.
+    private mutating func makeArrival() {
+        var random = SeededRandom(seed: seed ^ 0xA441)
+        guard random.oneIn(2) else { return }
+        var steps: [Step] = []
+        advance(&arrivedCount, &steps, &random)
+    }
+
     // MARK: Tasks
 
     private func makeAttempt(_ number: Int, sent: inout Int, _ random: inout SeededRandom) -> Attempt {
         var attempt = Attempt()
-        if random.oneIn(5) { attempt.connect = random.oneIn(2) ? .isRefused : .timesOut }
+        if random.oneIn(5) { attempt.connect = random.choice([.isRefused, .timesOut, .breaks]) }
         attempt.isReused = random.oneIn(3)
         attempt.hasAlternative = !random.oneIn(4)
         attempt.answer = makeAnswer(number, &random)
@@ -132,7 +141,7 @@ extension Scenario {
         }
         // Whatever was left open comes to its end.
         steps.append(random.oneIn(3) ? .taskResets : .taskEnds)
-        attempt.steps = steps
+        attempt.steps = attempt.connect == .breaks ? [steps[steps.count - 1]] : steps
         return attempt
     }
 

@@ -19,7 +19,11 @@ struct Scenario {
         case taskIsDeaf
     }
 
-    enum Connect: Equatable { case works, isRefused, timesOut }
+    enum Connect: Equatable {
+        case works, isRefused, timesOut
+        /// It stands, and nothing can be written to it.
+        case breaks
+    }
 
     /// Something on the wire that is understood as a whole.
     struct Part: Equatable {
@@ -78,6 +82,8 @@ struct Scenario {
     var completeAt: Int?
     /// Behind this the body is malformed.
     var faultAt: Int?
+    /// How much of `wire` came right behind the head, before there was a task.
+    var arrivedCount = 0
     // The service.
     var bodyLimit = 1 << 20
     var retryLimit = 2
