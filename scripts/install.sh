@@ -12,7 +12,7 @@ BUILD_PACKAGES=(
     git binutils libc6-dev libstdc++-12-dev libssl-dev zlib1g-dev pkg-config
     libcurl4 libedit2 libncurses6 libsqlite3-0 libxml2 tzdata
 )
-BENCH_PACKAGES=(haproxy nginx-light wrk curl python3 gcc)
+BENCH_PACKAGES=(haproxy nginx-light openssl strace wrk curl python3 gcc)
 TEST_PACKAGES=(
     ca-certificates curl docker.io docker-compose gcc haproxy iproute2 iptables nginx-light openssl procps
     prometheus python3 python3-venv util-linux wrk

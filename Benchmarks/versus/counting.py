@@ -1,5 +1,6 @@
-"""What a request costs in system calls and in instructions: runs of their own, since tools spoil the times."""
+"""What a unit of work costs in system calls and in instructions: runs of their own, since tools spoil the times."""
 
+import contextlib
 import re
 import shutil
 import signal
@@ -8,34 +9,35 @@ import subprocess
 from running import fail
 
 
+@contextlib.contextmanager
+def traced(running, output):
+    """Gives a function that attaches strace; it is ended, and has written its counts, when the block ends."""
+    tracers = []
+
+    def attach():
+        ids = sum((["-p", str(pid)] for pid in running.pids()), [])
+        tracers.append(subprocess.Popen(
+            ["strace", "-f", "-c", "-U", "calls,name", "-o", str(output), *ids], stderr=subprocess.PIPE, text=True))
+        tracers[0].stderr.readline()  # "Process N attached"
+
+    yield attach
+    for tracer in tracers:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait()
+
+
 def count_system_calls(bench, workload) -> dict:
-    """System calls per request by strace, in a run of its own: tracing is slow and would spoil the times."""
+    """System calls per unit by strace, in a run of its own: tracing is slow and would spoil the times."""
     counts = {}
-    requests = max(workload.connections * 10, int(workload.requests * bench.options.scale / 6))
-    for index, proxy in enumerate(bench.chosen):
-        running = bench.start(index)
+    count = max(workload.connections * 10, int(workload.count * bench.options.scale / 6))
+    for proxy in bench.fit(workload):
+        running = bench.start(proxy, workload)
         try:
             # Connections are made, pools filled and buffers grown before counting begins.
-            bench.load(running.port, workload, workload.connections * 4)
+            bench.load(running, workload, workload.connections * 4)
             output = bench.directory / proxy.name / "strace"
-            tracer = subprocess.Popen(
-                [
-                    "strace",
-                    "-f",
-                    "-c",
-                    "-U",
-                    "calls,name",
-                    "-o",
-                    str(output),
-                    *sum((["-p", str(p)] for p in running.pids()), []),
-                ],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            tracer.stderr.readline()  # "Process N attached"
-            done = bench.load(running.port, workload, requests)
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait()
+            with traced(running, output) as attach:
+                done = bench.load(running, workload, count, attach)
             calls = {}
             for line in output.read_text().splitlines():
                 fields = line.split()
@@ -52,12 +54,13 @@ def count_system_calls(bench, workload) -> dict:
 
 
 def count_instructions(bench, workload) -> dict:
-    """User-space instructions per request by callgrind: the difference of a long and a short run."""
+    """User-space instructions per unit by callgrind: the difference of a long and a short run."""
     counts = {}
-    short, long = (max(workload.connections, int(n * bench.options.scale)) for n in (1_000, 5_000))
-    if workload.name != "small":
-        short, long = 32, 160
-    for index, proxy in enumerate(bench.chosen):
+    short, long = (max(workload.connections * times, int(n * bench.options.scale))
+                   for times, n in ((1, 1_000), (5, 5_000)))
+    if workload.count < 10_000:  # large units
+        short, long = workload.connections * 2, workload.connections * 10
+    for proxy in bench.fit(workload):
         totals = []
         for requests in (short, long):
             directory = bench.directory / proxy.name
@@ -71,10 +74,9 @@ def count_instructions(bench, workload) -> dict:
                 "--trace-children=yes",
                 "-q",
             ]
-            running = bench.start(index, prefix)
+            running = bench.start(proxy, workload, prefix)
             try:
-                bench.load(running.port, workload, requests)
-                # Children write their own file; asking all of them now makes them independent of how they end.
+                bench.load(running, workload, requests)
             finally:
                 running.stop(signal.SIGQUIT if proxy.name.startswith("nginx") else signal.SIGTERM)
             total = 0

@@ -4,6 +4,8 @@ Every proxy gets one worker (one thread, one process that moves bytes), keep-ali
 upstream connections, no access log, and X-Forwarded-For. Interlock keeps all its defaults: it also writes
 X-Forwarded-Proto, -Host, -Port, X-Real-IP, X-Request-ID and Via, which haproxy and nginx are spared.
 `haproxy-equal` and `nginx-equal` are the same programs asked to write the same header fields.
+
+Every proxy that knows TLS has the same certificate (ECDSA, P-256) and its own defaults for the rest.
 """
 
 import dataclasses
@@ -15,20 +17,43 @@ from typing import Callable
 
 
 @dataclasses.dataclass(frozen=True)
+class Places:
+    """Where one proxy works: its directory, its ports, the tasks behind it, the PEM with certificate and key."""
+
+    directory: pathlib.Path
+    http: int
+    tls: int
+    #: Port of passthrough by SNI, where it is not the one of TLS.
+    passthrough: int
+    stream: int
+    admin: int
+    backend: int
+    stream_backend: int
+    pem: pathlib.Path
+
+    def port(self, entry: str, shares_port: bool) -> int:
+        return self.tls if entry == "passthrough" and shares_port else getattr(self, entry)
+
+
+@dataclasses.dataclass(frozen=True)
 class Proxy:
     """One program under test."""
 
     name: str
-    #: (work directory, port to listen on, second port, backend port) -> (command, extra environment)
-    prepare: Callable[[pathlib.Path, int, int, int], tuple[list[str], dict[str, str]]]
+    #: places -> (command, extra environment)
+    prepare: Callable[[Places], tuple[list[str], dict[str, str]]]
     #: The program that must exist, or None.
     needs: str | None
+    entries: tuple[str, ...] = ("http",)
+    #: TLS that is terminated and TLS that is passed through come in by one port.
+    shares_port: bool = False
 
 
 HAPROXY = """
 global
     nbthread 1
     maxconn 4096
+    ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
     mode http
     timeout connect 5s
@@ -36,18 +61,32 @@ defaults
     timeout server 60s
     timeout http-keep-alive 60s
     option http-keep-alive
-    option forwardfor
-    http-reuse always
 frontend entry
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{http}
+    bind 127.0.0.1:{tls} ssl crt {pem} alpn http/1.1
+    option forwardfor
 {fields}
     default_backend web
+frontend passthrough
+    mode tcp
+    bind 127.0.0.1:{passthrough}
+    tcp-request inspect-delay 5s
+    tcp-request content accept if {{ req_ssl_hello_type 1 }}
+    use_backend stream if {{ req_ssl_sni -i pass.test }}
+frontend stream
+    mode tcp
+    bind 127.0.0.1:{stream}
+    default_backend stream
+backend stream
+    mode tcp
+    server task 127.0.0.1:{stream_backend} maxconn 1024
 backend web
+    http-reuse always
     server task 127.0.0.1:{backend} maxconn 1024 pool-max-conn 1024
 """
 
 HAPROXY_EQUAL_FIELDS = """
-    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request set-header X-Forwarded-Port %[dst_port]
     http-request set-header X-Real-IP %[src]
@@ -73,6 +112,9 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     client_max_body_size 0;
+    ssl_certificate {pem};
+    ssl_certificate_key {pem};
+    ssl_protocols TLSv1.2 TLSv1.3;
     keepalive_timeout 60s;
     keepalive_requests 100000000;
     upstream web {{
@@ -81,7 +123,8 @@ http {{
         keepalive_requests 100000000;
     }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{http};
+        listen 127.0.0.1:{tls} ssl;
         location / {{
             proxy_pass http://web;
             proxy_http_version 1.1;
@@ -112,43 +155,52 @@ NGINX_STREAM_FIELDS = """
 
 
 def _haproxy(fields: str) -> Callable:
-    def prepare(directory, port, _, backend):
-        path = directory / "haproxy.cfg"
-        path.write_text(HAPROXY.format(port=port, backend=backend, fields=fields))
+    def prepare(places):
+        path = places.directory / "haproxy.cfg"
+        path.write_text(HAPROXY.format(**dataclasses.asdict(places), fields=fields))
         return ["haproxy", "-db", "-f", str(path)], {}
 
     return prepare
 
 
 def _nginx(fields: str) -> Callable:
-    def prepare(directory, port, _, backend):
-        path = directory / "nginx.conf"
+    def prepare(places):
+        path = places.directory / "nginx.conf"
         # Started by root, the worker stays root: it writes its temporary files into the work directory.
         user = "user root;" if os.getuid() == 0 else ""
-        path.write_text(NGINX.format(user=user, directory=directory, port=port, backend=backend, fields=fields))
-        return ["nginx", "-p", str(directory), "-e", "stderr", "-c", str(path)], {}
+        path.write_text(NGINX.format(**dataclasses.asdict(places), user=user, fields=fields))
+        return ["nginx", "-p", str(places.directory), "-e", "stderr", "-c", str(path)], {}
 
     return prepare
 
 
 def _floor(binaries: pathlib.Path) -> Callable:
-    return lambda directory, port, _, backend: ([str(binaries / "floor"), str(port), str(backend)], {})
+    return lambda places: ([str(binaries / "floor"), str(places.http), str(places.backend)], {})
+
+
+def _service(name: str, port: int, **labels: str) -> dict:
+    named = {f"com.docker.lb.{label}": value for label, value in labels.items()}
+    return {"name": name, "labels": named, "endpoints": [f"127.0.0.1:{port}"]}
 
 
 def _interlock(binary: pathlib.Path) -> Callable:
-    def prepare(directory, port, admin, backend):
-        services = directory / "services.json"
-        labels = {"com.docker.lb.hosts": "web.test", "com.docker.lb.default_backend": "true"}
-        service = {"name": "web", "labels": labels, "endpoints": [f"127.0.0.1:{backend}"]}
-        services.write_text(json.dumps({"services": [service]}))
+    def prepare(places):
+        services = places.directory / "services.json"
+        services.write_text(json.dumps({"services": [
+            _service("web", places.backend, hosts="web.test", default_backend="true", ssl_cert=places.pem.name),
+            _service("pass", places.stream_backend, hosts="pass.test", ssl_passthrough="true"),
+            _service("stream", places.stream_backend, tcp_port=str(places.stream)),
+        ]}))
         return [str(binary)], {
-            "INTERLOCK_HTTP_LISTEN": f"127.0.0.1:{port}",
-            "INTERLOCK_HTTPS_LISTEN": "off",
-            "INTERLOCK_ADMIN_LISTEN": f"127.0.0.1:{admin}",
+            "INTERLOCK_HTTP_LISTEN": f"127.0.0.1:{places.http}",
+            "INTERLOCK_HTTPS_LISTEN": f"127.0.0.1:{places.tls}",
+            "INTERLOCK_TCP_PORTS": str(places.stream),
+            "INTERLOCK_SECRETS_DIR": str(places.pem.parent),
+            "INTERLOCK_ADMIN_LISTEN": f"127.0.0.1:{places.admin}",
             "INTERLOCK_DOCKER": "off",
             "INTERLOCK_WORKERS": "1",
             "INTERLOCK_SERVICES_FILE": str(services),
-            "INTERLOCK_STATE_DIR": str(directory / "state"),
+            "INTERLOCK_STATE_DIR": str(places.directory / "state"),
         }
 
     return prepare
@@ -156,14 +208,15 @@ def _interlock(binary: pathlib.Path) -> Callable:
 
 def known(binaries: pathlib.Path, interlock: pathlib.Path) -> dict[str, Proxy]:
     """All proxies by name; the order is the order of the first round."""
+    every, http = ("http", "tls", "passthrough", "stream"), ("http", "tls")
     proxies = [
         Proxy("floor", _floor(binaries), None),
-        Proxy("haproxy", _haproxy(""), "haproxy"),
-        Proxy("nginx", _nginx(""), "nginx"),
-        Proxy("interlock", _interlock(interlock), str(interlock)),
-        Proxy("haproxy-equal", _haproxy(HAPROXY_EQUAL_FIELDS), "haproxy"),
-        Proxy("nginx-equal", _nginx(NGINX_EQUAL_FIELDS), "nginx"),
-        Proxy("nginx-stream", _nginx(NGINX_STREAM_FIELDS), "nginx"),
+        Proxy("haproxy", _haproxy(""), "haproxy", every),
+        Proxy("nginx", _nginx(""), "nginx", http),
+        Proxy("interlock", _interlock(interlock), str(interlock), every, shares_port=True),
+        Proxy("haproxy-equal", _haproxy(HAPROXY_EQUAL_FIELDS), "haproxy", http),
+        Proxy("nginx-equal", _nginx(NGINX_EQUAL_FIELDS), "nginx", http),
+        Proxy("nginx-stream", _nginx(NGINX_STREAM_FIELDS), "nginx", http),
     ]
     return {proxy.name: proxy for proxy in proxies}
 
