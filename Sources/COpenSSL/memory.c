@@ -1,6 +1,7 @@
 // The transport under every TLS connection: bytes in memory, no socket. One BIO serves all connections of a thread,
 // because only one of them is at work at a time; who calls OpenSSL says before which bytes there are to read.
-#include "COpenSSL.h"
+#include "internal.h"
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,35 +49,49 @@ static int memory_create(BIO *bio) {
     return 1;
 }
 
-static BIO_METHOD *memory_method(void) {
-    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
-    if (method == NULL) return NULL;
-    BIO_meth_set_write(method, memory_write);
-    BIO_meth_set_read(method, memory_read);
-    BIO_meth_set_ctrl(method, memory_control);
-    BIO_meth_set_create(method, memory_create);
-    return method;
+// The last reference is gone: no connection will ask again.
+static int memory_destroy(BIO *bio) {
+    il_tls_memory *memory = BIO_get_data(bio);
+    if (memory == NULL) return 1;
+    il_ticket_cache_free(memory->ticket_cache);
+    free(memory->output);
+    free(memory);
+    BIO_set_data(bio, NULL);
+    return 1;
+}
+
+static BIO_METHOD *method;
+static pthread_once_t method_once = PTHREAD_ONCE_INIT;
+
+// Made once and never freed, as OpenSSL's own methods: connections refer to it until they end.
+static void make_method(void) {
+    BIO_METHOD *made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
+    if (made == NULL) return;
+    BIO_meth_set_write(made, memory_write);
+    BIO_meth_set_read(made, memory_read);
+    BIO_meth_set_ctrl(made, memory_control);
+    BIO_meth_set_create(made, memory_create);
+    BIO_meth_set_destroy(made, memory_destroy);
+    method = made;
 }
 
 il_tls_memory *il_tls_memory_new(size_t capacity) {
+    pthread_once(&method_once, make_method);
+    if (method == NULL || capacity == 0) return NULL;
     il_tls_memory *memory = calloc(1, sizeof(*memory));
     if (memory == NULL) return NULL;
     memory->output = malloc(capacity);
     memory->output_capacity = capacity;
-    memory->method = memory_method();
-    memory->bio = memory->method == NULL ? NULL : BIO_new(memory->method);
-    if (memory->output == NULL || memory->bio == NULL) {
-        il_tls_memory_free(memory);
+    memory->bio = memory->output == NULL ? NULL : BIO_new(method);
+    if (memory->bio == NULL) {
+        free(memory->output);
+        free(memory);
         return NULL;
     }
     BIO_set_data(memory->bio, memory);
     return memory;
 }
 
-void il_tls_memory_free(il_tls_memory *memory) {
-    if (memory == NULL) return;
-    BIO_free(memory->bio);
-    if (memory->method != NULL) BIO_meth_free(memory->method);
-    free(memory->output);
-    free(memory);
+void il_tls_memory_release(il_tls_memory *memory) {
+    if (memory != NULL) BIO_free(memory->bio);
 }

@@ -82,7 +82,3 @@ public final class TLSContext: @unchecked Sendable {
         throw TLSError(kind: .configuration, description: "cannot read the \(what) \(path): \(reason)")
     }
 }
-
-private func noPassphrase(
-    _ buffer: UnsafeMutablePointer<CChar>?, _ size: Int32, _ isWriting: Int32, _ context: UnsafeMutableRawPointer?
-) -> Int32 { 0 }

@@ -1,12 +1,18 @@
-// What Swift cannot see of OpenSSL: macros become functions.
+// What Swift cannot see of OpenSSL: macros become functions, and callbacks that OpenSSL calls in the middle of its work
+// are C. Nothing here decides anything that a person can set: the Swift side hands in every choice.
 #ifndef INTERLOCK_OPENSSL_SHIM_H
 #define INTERLOCK_OPENSSL_SHIM_H
 #include <openssl/err.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// MARK: The transport (memory.c)
+
+struct il_ticket_cache;
 
 /// What a thread's TLS connections read from and write to.
 typedef struct {
@@ -17,16 +23,80 @@ typedef struct {
     uint8_t *output;
     size_t output_count;
     size_t output_capacity;
+    /// Ticket keys that this thread has derived; made when first needed.
+    struct il_ticket_cache *ticket_cache;
+    /// The owner's reference; each connection holds another, and the last one frees all of this.
     BIO *bio;
-    BIO_METHOD *method;
 } il_tls_memory;
 
-/// NULL without memory. All connections that use it must be freed before it is.
+/// NULL without memory.
 il_tls_memory *il_tls_memory_new(size_t capacity);
-void il_tls_memory_free(il_tls_memory *memory);
+/// Gives up the owner's reference. Connections that still use the memory keep it alive.
+void il_tls_memory_release(il_tls_memory *memory);
+
+// MARK: Ticket keys (tickets.c)
+
+/// The secret that ticket keys are derived from; shared by policies, counted, never changed.
+typedef struct il_tickets il_tickets;
+
+il_tickets *il_tickets_new(const uint8_t *secret, size_t count, uint64_t period_s);
+void il_tickets_release(il_tickets *tickets);
+/// For tests: moves the clock by which keys change.
+void il_tickets_shift_clock(il_tickets *tickets, int64_t seconds);
+
+// MARK: Policies (policy.c)
+
+enum { IL_IDENTITY_SIZE = 32 };
+
+/// What the callbacks of a server's SSL_CTX need to know. Made once, freed with the SSL_CTX.
+/// @param tickets gets a reference of its own; NULL: no tickets.
+/// @param protocols the ALPN list in wire format, the preferred one first; none: ALPN is ignored.
+/// @return 1, or 0 without memory.
+int il_policy_attach(SSL_CTX *context, const uint8_t identity[IL_IDENTITY_SIZE], il_tickets *tickets,
+                     const uint8_t *protocols, size_t protocols_count);
+/// Makes a context collect the sessions that servers offer, see `il_tls_state.session`.
+void il_policy_collect_sessions(SSL_CTX *context);
+/// A failed verification is recorded and does not end the handshake.
+void il_policy_verify_leniently(SSL_CTX *context);
+
+/// Puts the OCSP answer that is sent with this certificate into it, replacing an earlier one.
+/// @param valid_until Unix seconds.
+int il_certificate_set_staple(X509 *certificate, const uint8_t *bytes, size_t count, int64_t valid_until);
+
+// MARK: Connections (stream.c)
+
+/// Why a callback ended a connection.
+enum { IL_FAILURE_NONE = 0, IL_FAILURE_SERVER_NAME = 1, IL_FAILURE_FLOOD = 2 };
+
+/// What belongs to one connection beside its SSL, which owns and frees it.
+typedef struct {
+    /// Of a client: the newest session the server offered, to be taken by the owner.
+    SSL_SESSION *session;
+    /// Handshake messages after the handshake since the last application data.
+    uint32_t idle_messages;
+    uint8_t is_established;
+    uint8_t failure;
+    /// The server name that routing has read from the ClientHello, without a trailing dot.
+    uint16_t name_count;
+    char name[];
+} il_tls_state;
+
+/// More handshake messages than this without application data between them end a connection.
+enum { IL_IDLE_MESSAGE_LIMIT = 64 };
+
+/// A connection that reads and writes `memory`. NULL without memory.
+SSL *il_stream_new(SSL_CTX *context, il_tls_memory *memory, int is_server, const char *name, size_t name_count,
+                   il_tls_state **state);
+/// Installs what watches the messages of every connection of this context.
+void il_stream_watch(SSL_CTX *context, int is_server);
+
+// MARK: Macros
 
 static inline int il_ssl_ctx_set_min_tls12(SSL_CTX *context) {
     return (int)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+}
+static inline int il_ssl_ctx_set_min_tls13(SSL_CTX *context) {
+    return (int)SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
 }
 static inline void il_ssl_ctx_set_modes(SSL_CTX *context) {
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
@@ -34,10 +104,36 @@ static inline void il_ssl_ctx_set_modes(SSL_CTX *context) {
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(context, 1);
 }
+/// For connections over `il_tls_memory`, which takes all that is written: no partial writes.
+static inline void il_ssl_ctx_set_memory_modes(SSL_CTX *context) {
+    SSL_CTX_clear_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE);
+    SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_read_ahead(context, 1);
+}
+static inline void il_ssl_ctx_prefer_server_ciphers(SSL_CTX *context) {
+    SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+}
+static inline void il_ssl_ctx_disable_tickets(SSL_CTX *context) { SSL_CTX_set_options(context, SSL_OP_NO_TICKET); }
+static inline int il_ssl_ctx_set_groups(SSL_CTX *context, const char *groups) {
+    return (int)SSL_CTX_set1_groups_list(context, groups);
+}
+static inline void il_ssl_ctx_disable_cache(SSL_CTX *context) {
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+}
 static inline int il_ssl_set_server_name(SSL *ssl, const char *name) {
     return (int)SSL_set_tlsext_host_name(ssl, name);
 }
 /// Makes an empty memory BIO say "try again" instead of "end".
 static inline void il_bio_wait_when_empty(BIO *bio) { BIO_set_mem_eof_return(bio, -1); }
 static inline size_t il_bio_pending(BIO *bio) { return BIO_ctrl_pending(bio); }
+static inline int il_error_library(unsigned long code) { return ERR_GET_LIB(code); }
+static inline int il_error_reason(unsigned long code) { return ERR_GET_REASON(code); }
+/// No memory, or an assumption that did not hold: not the peer's fault.
+static inline int il_error_is_ours(int reason) {
+    return reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INTERNAL_ERROR || reason == ERR_R_SSL_LIB;
+}
+static inline int il_name_print_rfc2253(BIO *output, const X509_NAME *name) {
+    return X509_NAME_print_ex(output, name, 0, XN_FLAG_RFC2253);
+}
 #endif
