@@ -8,11 +8,19 @@ import os
 import pytest
 
 from harness import Interlock, RecordingBackend, binary_path
+from harness.process import IS_OVER_TLS
 
 
 def pytest_configure(config):
     if not os.access(binary_path(), os.X_OK):
         raise pytest.UsageError(f"no binary at {binary_path()}: `swift build` first, or set INTERLOCK_BINARY")
+
+
+def pytest_collection_modifyitems(config, items):
+    if IS_OVER_TLS:
+        plain = [item for item in items if item.get_closest_marker("plain")]
+        config.hook.pytest_deselected(items=plain)
+        items[:] = [item for item in items if item not in plain]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -12,11 +12,15 @@ import subprocess
 import tempfile
 import time
 
+from . import certificates, tls
 from .client import RawConnection, get
 from .files import write_atomically
 from .tls import TLSConnection
 from .waiting import free_port, wait_until
 
+#: INTERLOCK_TEST_TLS=1: whatever a test sends to a proxy's HTTP port it sends over TLS instead, with a default
+#: certificate for every host. So tests of HTTP are run again over TLS; those marked `plain` cannot be.
+IS_OVER_TLS = os.environ.get("INTERLOCK_TEST_TLS") == "1"
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
@@ -34,7 +38,8 @@ class Interlock:
 
     `services`: a list for the services file (see `service`), bytes/text for a file as given, or None for no file.
     `environment`: INTERLOCK_* settings on top of the harness's own; a value None removes one of those.
-    `https`: listen for TLS on `.https_port`; otherwise not at all. `secrets`: file name -> text of the secrets directory.
+    `https`: listen for TLS on `.https_port`; otherwise not at all.
+    `secrets`: file name -> text, for the secrets directory.
     """
 
     def __init__(self, services=(), environment=None, role=None, arguments=(), directory=None, workers=1,
@@ -47,11 +52,14 @@ class Interlock:
         self.listen_host, self.workers, self.role, self.arguments = listen_host, workers, role, list(arguments)
         self.extra, self.binary = dict(environment or {}), binary or binary_path()
         self.has_services = services is not None
-        self.has_https, self.https_port = https, None
+        self.is_over_tls = IS_OVER_TLS and not https and listen_host == "127.0.0.1"
+        self.has_https, self.https_port = https or self.is_over_tls, None
         self.secrets_path = self.directory / "secrets"
         self.secrets_path.mkdir(exist_ok=True)
         for name, text in (secrets or {}).items():
             self.write_secret(name, text)
+        if self.is_over_tls:
+            self.write_secret("everyone.pem", certificates.certificate("everyone.test").bundle)
         self.process = None
         if self.has_services:
             self.write_services(list(services) if isinstance(services, tuple) else services)
@@ -193,9 +201,13 @@ class Interlock:
         write_atomically(str(self.secrets_path / name), text)
 
     def connect(self, **options):
+        if self.is_over_tls:
+            return TLSConnection(self.https_port, tls=tls.context(verify=False), **options)
         return RawConnection(self.port, host=self.listen_host, **options)
 
     def get(self, target="/", host="web.test", **options):
+        if self.is_over_tls:
+            return self.get_tls(target, host, "web.test", tls=tls.context(verify=False), **options)
         return get(self.port, target, host=host, address=self.listen_host, **options)
 
     def connect_tls(self, server_name="web.test", **options):
@@ -204,7 +216,7 @@ class Interlock:
 
     def get_tls(self, target="/", host="web.test", server_name=None, method="GET", headers=(), body=b"", **options):
         """One request on a new TLS connection."""
-        with self.connect_tls(server_name or host, **options) as connection:
+        with self.connect_tls(server_name or host.partition(":")[0], **options) as connection:
             connection.request(method, target, host, headers, body)
             return connection.read_response(method)
 
@@ -240,6 +252,8 @@ class Interlock:
         }
         if self.has_https:
             settings["INTERLOCK_HTTPS_LISTEN"] = f"{self._bracketed(self.listen_host)}:{self.https_port}"
+        if self.is_over_tls:
+            settings["INTERLOCK_DEFAULT_CERT"] = "everyone.pem"
         if self.has_services:
             settings["INTERLOCK_SERVICES_FILE"] = str(self.services_path)
         settings.update(self.extra)
