@@ -4,12 +4,15 @@
 /// Secrets and certificates read from disk (or, one day, received from a controller).
 public struct SecretFiles: Sendable, Equatable {
     /// Secrets that the configuration refers to, by file name.
+    /// With the OCSP answers beside them (`staple(ofSecret:)`).
     public var secrets: [String: [UInt8]]
-    /// PEM files of the certificates directory, by file name. `x.crt` or `x.pem` goes with `x.key` if that is there.
+    /// PEM and OCSP files of the certificates directory, by file name (`certificatePairs` says what goes with what).
     public var certificates: [String: [UInt8]]
     /// The certificate for server names without one of their own: chain and, if it is in a file of its own, the key.
     public var defaultCertificate: [UInt8]?
     public var defaultKey: [UInt8]?
+    /// An OCSP answer for the default certificate, DER.
+    public var defaultStaple: [UInt8]?
     /// The secret that ticket keys are derived from; the same on all nodes that should resume each other's sessions.
     public var ticketKey: [UInt8]?
     /// Names that could not be read, with the reason, for diagnostics.
@@ -17,12 +20,14 @@ public struct SecretFiles: Sendable, Equatable {
 
     public init(
         secrets: [String: [UInt8]] = [:], certificates: [String: [UInt8]] = [:], defaultCertificate: [UInt8]? = nil,
-        defaultKey: [UInt8]? = nil, ticketKey: [UInt8]? = nil, failures: [String: String] = [:]
+        defaultKey: [UInt8]? = nil, defaultStaple: [UInt8]? = nil, ticketKey: [UInt8]? = nil,
+        failures: [String: String] = [:]
     ) {
         self.secrets = secrets
         self.certificates = certificates
         self.defaultCertificate = defaultCertificate
         self.defaultKey = defaultKey
+        self.defaultStaple = defaultStaple
         self.ticketKey = ticketKey
         self.failures = failures
     }
@@ -33,6 +38,61 @@ public struct SecretFiles: Sendable, Equatable {
             if let bytes = secrets[name] { return (name, bytes) }
         }
         return nil
+    }
+}
+
+// Which files belong together.
+extension SecretFiles {
+    /// A certificate of the certificates directory with what lies beside it.
+    public struct CertificatePair: Sendable, CustomReflectable {
+        /// The certificate's file, in its directory if it has one of its own: `example.com/fullchain.pem`.
+        public var name: String
+        public var chain: [UInt8]
+        /// nil: the certificate's file holds the key too.
+        public var key: [UInt8]?
+        /// DER.
+        public var staple: [UInt8]?
+
+        public var customMirror: Mirror { Mirror(self, children: []) }
+    }
+
+    /// What certbot writes for a name, into a directory of that name.
+    public static let certbotChain = "fullchain.pem"
+    public static let certbotFiles = [certbotChain, "privkey.pem", "fullchain.pem.ocsp", "fullchain.ocsp"]
+
+    /// Whether a file of the certificates directory is read: certificates, keys, OCSP answers.
+    public static func isCertificateFile(_ name: String) -> Bool {
+        [".pem", ".crt", ".key", ".ocsp"].contains { name.hasSuffix($0) }
+    }
+
+    /// Where the OCSP answer of a certificate may be: `x.crt.ocsp`, or `x.ocsp`.
+    public static func stapleNames(of name: String) -> [String] {
+        ["\(name).ocsp"] + (stem(name).map { ["\($0).ocsp"] } ?? [])
+    }
+
+    /// The OCSP answer beside a secret.
+    public func staple(ofSecret name: String) -> [UInt8]? {
+        Self.stapleNames(of: name).lazy.compactMap { secrets[$0] }.first
+    }
+
+    /// The certificates directory's certificates in order of their names. The key of `x.crt` or `x.pem` is in `x.key`,
+    /// `x.crt.key` or `x-key.pem`, that of certbot's `fullchain.pem` in `privkey.pem`, or in the certificate's file.
+    public var certificatePairs: [CertificatePair] {
+        certificates.keys.sorted().compactMap { name in
+            guard let stem = Self.stem(name), !name.hasSuffix("-key.pem"), !name.hasSuffix("/privkey.pem"),
+                let chain = certificates[name]
+            else { return nil }
+            var keys = ["\(stem).key", "\(name).key", "\(stem)-key.pem"]
+            if name.hasSuffix("/" + Self.certbotChain) { keys.append(name.dropLast(13) + "privkey.pem") }
+            return CertificatePair(
+                name: name, chain: chain, key: keys.lazy.compactMap { certificates[$0] }.first,
+                staple: Self.stapleNames(of: name).lazy.compactMap { certificates[$0] }.first)
+        }
+    }
+
+    /// `x` of `x.pem` and `x.crt`; nil for other names.
+    private static func stem(_ name: String) -> String? {
+        name.hasSuffix(".pem") || name.hasSuffix(".crt") ? String(name.dropLast(4)) : nil
     }
 }
 
