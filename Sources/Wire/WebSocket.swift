@@ -10,29 +10,7 @@ public enum WebSocket {
         var hash = SHA1()
         for index in 0..<key.count { hash.update(key[index]) }
         for index in 0..<salt.utf8CodeUnitCount { hash.update(salt.utf8Start[index]) }
-        let digest = hash.finish()
-        var pending: UInt32 = 0
-        var bitCount = 0
-        for byte in digest {
-            pending = pending << 8 | UInt32(byte)
-            bitCount += 8
-            while bitCount >= 6 {
-                bitCount -= 6
-                writer.append(base64Digit(UInt8(pending >> UInt32(bitCount) & 63)))
-            }
-        }
-        writer.append(base64Digit(UInt8(pending << 2 & 63)))
-        writer.append(ASCII.equal)
-    }
-
-    private static func base64Digit(_ value: UInt8) -> UInt8 {
-        switch value {
-        case 0..<26: 0x41 + value
-        case 26..<52: 0x61 + (value - 26)
-        case 52..<62: 0x30 + (value - 52)
-        case 62: 0x2B
-        default: 0x2F
-        }
+        hash.finish().withUnsafeBufferPointer { writer.append(base64: Bytes($0)) }
     }
 }
 

@@ -115,7 +115,7 @@ struct ClientHelloTests {
     @Test(
         "names that are none",
         arguments: [
-            "", ".", "a..b", "a\u{00}b", "a b", "a:443", "a:", "1.2.3.4", "::1", "[::1]", "a/b", "a_b\u{E9}", "a,b",
+            "", ".", "a..b", "a\u{00}b", "a b", "a:443", "a:", "1.2.3.4", "1.2.3.4.", "::1", "[::1]", "a/b", "a_b\u{E9}", "a,b",
             String(repeating: "a.", count: 128) + "a",
         ])
     func badNames(name: String) {
@@ -181,6 +181,27 @@ struct ClientHelloTests {
         ] as [[UInt8]])
     func other(input: [UInt8]) {
         #expect(peek(input) == .refused)
+    }
+
+    @Test("a hello may be cut into many records, and not into any number")
+    func manyRecords() {
+        var builder = HelloBuilder.named("a.example")
+        builder.padding = ClientHello.recordLimit - builder.handshake().count - 4
+        #expect(builder.handshake().count == ClientHello.recordLimit)
+        #expect(peek(builder.records(size: 1)) == .named("a.example", ech: false))
+        builder.padding += 1
+        #expect(peek(builder.records(size: 1)) == .refused)
+        #expect(peek(builder.records(size: 2)) == .named("a.example", ech: false))
+    }
+
+    @Test("a hello that goes on in something else than a handshake record")
+    func interrupted() {
+        let halves = HelloBuilder.named("a.example").records(size: 100)
+        let first = Array(halves[..<105])
+        let others: [[UInt8]] = [[21, 3, 3, 0, 2, 1, 0], [20, 3, 3, 0, 1, 1], [23, 3, 3, 0, 1, 0], [0x80, 0x2E, 1]]
+        for other in others { #expect(peek(first + other) == .refused) }
+        // A second handshake message in the place of the rest of the first.
+        #expect(peek(first + halves[..<105]) != .named("a.example", ech: false))
     }
 
     @Test("nothing may follow the hello inside its record")

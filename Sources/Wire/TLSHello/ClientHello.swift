@@ -13,6 +13,8 @@ public enum ClientHello {
 
     /// Who sends more: post-quantum keys make 2 KiB, padding 4 KiB.
     public static let sizeLimit = 16384
+    /// Each look reads all records from the first: who cuts a hello into more pieces than this wants it to cost time.
+    public static let recordLimit = 2048
     /// Browsers send about 20.
     private static let extensionLimit = 64
 
@@ -23,7 +25,10 @@ public enum ClientHello {
         guard let memory = scratch.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return refused }
         var count = 0
         var position = 0
+        var recordCount = 0
         while position < bytes.count {
+            recordCount += 1
+            guard recordCount <= recordLimit else { return refused }
             switch fragment(bytes, at: position) {
             case .refused: return refused
             case .incomplete(let available):
@@ -133,11 +138,11 @@ public enum ClientHello {
         guard let list = outer.vector(lengthSize: 2), outer.isAtEnd else { return nil }
         var reader = HelloReader(list, from: 0)
         guard let kind = reader.number(1), kind == 0, let name = reader.vector(lengthSize: 2), reader.isAtEnd,
-            NetworkAddress.parse(name) == nil,
             name.firstIndex(of: ASCII.colon) == nil,
             let authority = Authority.parse(name.base, from: 0, to: name.count)
         else { return nil }
-        return name.slice(authority.host)
+        let host = name.slice(authority.host)
+        return NetworkAddress.parse(host) == nil ? host : nil
     }
 }
 
