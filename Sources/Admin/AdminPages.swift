@@ -10,7 +10,7 @@ struct AdminPages: Sendable {
     let process = ProcessStatistics()
 
     enum Page: Sendable {
-        case index, health, readiness, metrics, routes
+        case index, health, readiness, metrics, routes, certificates
 
         init?(path: Bytes) {
             if path.isEmpty || path.equals("/") {
@@ -23,6 +23,8 @@ struct AdminPages: Sendable {
                 self = .metrics
             } else if path.equals("/api/routes") {
                 self = .routes
+            } else if path.equals("/api/certificates") {
+                self = .certificates
             } else {
                 return nil
             }
@@ -31,7 +33,7 @@ struct AdminPages: Sendable {
         var isOpen: Bool {
             switch self {
             case .health, .readiness, .metrics: true
-            case .index, .routes: false
+            case .index, .routes, .certificates: false
             }
         }
     }
@@ -43,6 +45,7 @@ struct AdminPages: Sendable {
         case .readiness: readiness()
         case .metrics: metrics()
         case .routes: .json(200, RoutesPage.json(table: source.table(), control: source.control()))
+        case .certificates: .json(200, CertificatesPage.json(source.tls()))
         }
     }
 
@@ -81,6 +84,7 @@ struct AdminPages: Sendable {
         let health = source.health()
         let control = source.control()
         let table = source.table()
+        let tls = source.tls()
         var lines = [
             "Interlock \(source.build.version), \(health.phase.rawValue)",
             "",
@@ -88,6 +92,7 @@ struct AdminPages: Sendable {
             "services    \(table?.serviceCount ?? 0)",
             "routes      \(table?.routeCount ?? 0)",
             "refused     \(MetricsPage.refusedCount(control.diagnostics))",
+            "certificates \(tls.certificates.count), \(tls.problems.count) problems",
         ]
         switch control.docker {
         case nil: lines.append("docker      not watched")
@@ -97,7 +102,8 @@ struct AdminPages: Sendable {
         if let problem = health.problem { lines.append("problem     \(problem)") }
         lines += [
             "", "/healthz     is the process well", "/readyz      should it get traffic",
-            "/metrics     for Prometheus", "/api/routes  the live table and what was refused, as JSON", "",
+            "/metrics     for Prometheus", "/api/routes  the live table and what was refused, as JSON",
+            "/api/certificates  the certificates in use and what is wrong with them, as JSON", "",
         ]
         return lines.joined(separator: "\n")
     }

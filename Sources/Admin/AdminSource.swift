@@ -12,23 +12,30 @@ public struct AdminSource: Sendable {
     /// The table that is served now; nil before the first.
     public var table: @Sendable () -> RouteTable?
     public var control: @Sendable () -> ControlReading
+    /// The certificates in use.
+    public var tls: @Sendable () -> TLSReading
     public var counters: ProxyCounters
     public var services: ServiceRegistry
     /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
     public var rejectionNames: [(number: Int, name: String)]
+    /// Likewise of the reasons that handshakes fail for, in `ProxyCells.add(handshakeFailure:)`.
+    public var handshakeFailureNames: [(number: Int, name: String)]
 
     public init(
         build: BuildInformation, counters: ProxyCounters, services: ServiceRegistry,
-        rejectionNames: [(number: Int, name: String)], health: @escaping @Sendable () -> HealthReading,
-        table: @escaping @Sendable () -> RouteTable?, control: @escaping @Sendable () -> ControlReading
+        rejectionNames: [(number: Int, name: String)], handshakeFailureNames: [(number: Int, name: String)] = [],
+        health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
+        control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() }
     ) {
         self.build = build
         self.counters = counters
         self.services = services
         self.rejectionNames = rejectionNames
+        self.handshakeFailureNames = handshakeFailureNames
         self.health = health
         self.table = table
         self.control = control
+        self.tls = tls
     }
 }
 

@@ -12,6 +12,7 @@ enum MetricsPage {
         appendServices(source.services.readings(), to: &text)
         appendTraffic(source.counters, to: &text)
         appendReasons(source, to: &text)
+        appendTLS(source, to: &text)
         appendTable(source.table(), to: &text)
         let control = source.control()
         appendDiagnostics(control, to: &text)
@@ -114,6 +115,7 @@ enum MetricsPage {
         (.tunnelsOpened, "interlock_tunnels_total", .counter, "Connections upgraded to a tunnel, as for WebSocket."),
         (.tunnelsActive, "interlock_tunnels", .gauge, "Tunnels open now."),
         (.streamsActive, "interlock_stream_connections", .gauge, "TCP connections under way now."),
+        (.handshakesActive, "interlock_tls_handshakes_active", .gauge, "TLS handshakes with clients under way."),
         (.acceptPauses, "interlock_accept_pauses_total", .counter, "Times that accepting paused at a limit."),
         (.acceptPaused, "interlock_accept_paused_workers", .gauge, "Workers that have paused accepting now."),
         (.tableSwaps, "interlock_worker_table_swaps_total", .counter, "Tables that workers have taken."),

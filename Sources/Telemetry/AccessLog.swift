@@ -1,6 +1,6 @@
-// One line per request, or per TCP connection: who asked, who answered, why, and how long it took. JSON, or common log format as Apache's
-// "combined" with our fields behind it. Formatting writes into the caller's buffer; Authorization, Cookie and every
-// other header not named here never reach a log.
+// One line per request, or per TCP connection: who asked, who answered, why, and how long it took. JSON, or common log
+// format as Apache's "combined" with our fields behind it. Formatting writes into the caller's buffer; Authorization,
+// Cookie and every other header not named here never reach a log.
 
 public enum AccessLogFormat: String, Sendable, CaseIterable {
     case off, json, clf

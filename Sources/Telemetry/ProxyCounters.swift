@@ -28,6 +28,8 @@ public enum ProxyCounter: Int, CaseIterable, Sendable {
     case tunnelsActive
     /// Gauge: TCP connections, and TLS connections that are passed on, under way now.
     case streamsActive
+    /// Gauge: TLS handshakes with clients under way now, from the ClientHello on.
+    case handshakesActive
     /// Times that accepting paused because descriptors or connections ran out.
     case acceptPauses
     /// Gauge: 1 while accepting is paused.
@@ -38,6 +40,46 @@ public enum ProxyCounter: Int, CaseIterable, Sendable {
     case accessLogDropped
     /// Peers that did something odd that is tolerated.
     case glitches
+}
+
+/// What a client's connection came in as.
+public enum ConnectionEntry: Int, CaseIterable, Sendable {
+    case http
+    case https
+    /// A port that carries something else than HTTP.
+    case tcp
+
+    public var name: String {
+        switch self {
+        case .http: "http"
+        case .https: "https"
+        case .tcp: "tcp"
+        }
+    }
+}
+
+/// A TLS handshake that succeeded.
+public enum HandshakeKind: Int, CaseIterable, Sendable {
+    case fullTLS12, resumedTLS12, fullTLS13, resumedTLS13
+
+    @inlinable @inline(__always)
+    public init(isTLS13: Bool, isResumed: Bool) {
+        self = isTLS13 ? (isResumed ? .resumedTLS13 : .fullTLS13) : (isResumed ? .resumedTLS12 : .fullTLS12)
+    }
+
+    public var version: String {
+        switch self {
+        case .fullTLS12, .resumedTLS12: "1.2"
+        case .fullTLS13, .resumedTLS13: "1.3"
+        }
+    }
+
+    public var result: String {
+        switch self {
+        case .fullTLS12, .fullTLS13: "full"
+        case .resumedTLS12, .resumedTLS13: "resumed"
+        }
+    }
 }
 
 /// Why a request was tried again on another connection.
@@ -93,22 +135,36 @@ public enum UpstreamFailure: Int, CaseIterable, Sendable {
 public struct ProxyCells: BitwiseCopyable, Sendable {
     /// Reasons for refusing a request are numbered by the data plane, 0 to 127; it also names them for the metrics.
     public static let rejectionCapacity = 128
+    /// Likewise reasons for which a TLS handshake with a client failed or was refused.
+    public static let handshakeFailureCapacity = 64
 
     @usableFromInline static let retryStart = ProxyCounter.allCases.count
     @usableFromInline static let failureStart = retryStart + RetryReason.allCases.count
     @usableFromInline static let rejectionStart = failureStart + UpstreamFailure.allCases.count
-    static let count = rejectionStart + rejectionCapacity
+    @usableFromInline static let entryStart = rejectionStart + rejectionCapacity
+    @usableFromInline static let handshakeStart = entryStart + ConnectionEntry.allCases.count
+    @usableFromInline static let upstreamHandshakeStart = handshakeStart + HandshakeKind.allCases.count
+    @usableFromInline static let handshakeFailureStart = upstreamHandshakeStart + HandshakeKind.allCases.count
+    static let count = handshakeFailureStart + handshakeFailureCapacity
 
     @usableFromInline let cells: CounterCells
     @usableFromInline let retries: CounterCells
     @usableFromInline let failures: CounterCells
     @usableFromInline let rejections: CounterCells
+    @usableFromInline let entries: CounterCells
+    @usableFromInline let handshakes: CounterCells
+    @usableFromInline let upstreamHandshakes: CounterCells
+    @usableFromInline let handshakeFailures: CounterCells
 
     init(_ cells: CounterCells) {
         self.cells = cells
         retries = cells.slice(from: Self.retryStart, count: RetryReason.allCases.count)
         failures = cells.slice(from: Self.failureStart, count: UpstreamFailure.allCases.count)
         rejections = cells.slice(from: Self.rejectionStart, count: Self.rejectionCapacity)
+        entries = cells.slice(from: Self.entryStart, count: ConnectionEntry.allCases.count)
+        handshakes = cells.slice(from: Self.handshakeStart, count: HandshakeKind.allCases.count)
+        upstreamHandshakes = cells.slice(from: Self.upstreamHandshakeStart, count: HandshakeKind.allCases.count)
+        handshakeFailures = cells.slice(from: Self.handshakeFailureStart, count: Self.handshakeFailureCapacity)
     }
 
     @inlinable @inline(__always)
@@ -129,6 +185,22 @@ public struct ProxyCells: BitwiseCopyable, Sendable {
     @inlinable @inline(__always)
     public func add(_ failure: UpstreamFailure) { failures.add(failure.rawValue) }
 
+    /// A client's connection that was accepted.
+    @inlinable @inline(__always)
+    public func add(_ entry: ConnectionEntry) { entries.add(entry.rawValue) }
+
+    /// A handshake with a client that succeeded.
+    @inlinable @inline(__always)
+    public func add(_ handshake: HandshakeKind) { handshakes.add(handshake.rawValue) }
+
+    /// A handshake with a task that succeeded.
+    @inlinable @inline(__always)
+    public func add(upstream handshake: HandshakeKind) { upstreamHandshakes.add(handshake.rawValue) }
+
+    /// Counts a handshake with a client that failed, or was refused, under the data plane's number of the reason.
+    @inlinable @inline(__always)
+    public func add(handshakeFailure: Int) { handshakeFailures.add(handshakeFailure) }
+
     /// Counts a refused request under the data plane's number of the reason.
     @inlinable @inline(__always)
     public func add(rejection: Int) { rejections.add(rejection) }
@@ -148,6 +220,19 @@ public final class ProxyCounters: Sendable {
     public func total(_ counter: ProxyCounter) -> UInt64 { block.total(counter.rawValue) }
     public func total(_ reason: RetryReason) -> UInt64 { block.total(ProxyCells.retryStart + reason.rawValue) }
     public func total(_ failure: UpstreamFailure) -> UInt64 { block.total(ProxyCells.failureStart + failure.rawValue) }
+
+    public func total(_ entry: ConnectionEntry) -> UInt64 { block.total(ProxyCells.entryStart + entry.rawValue) }
+    public func total(_ handshake: HandshakeKind) -> UInt64 {
+        block.total(ProxyCells.handshakeStart + handshake.rawValue)
+    }
+    public func total(upstream handshake: HandshakeKind) -> UInt64 {
+        block.total(ProxyCells.upstreamHandshakeStart + handshake.rawValue)
+    }
+
+    public func total(handshakeFailure: Int) -> UInt64 {
+        precondition(handshakeFailure >= 0 && handshakeFailure < ProxyCells.handshakeFailureCapacity)
+        return block.total(ProxyCells.handshakeFailureStart + handshakeFailure)
+    }
 
     public func total(rejection: Int) -> UInt64 {
         precondition(rejection >= 0 && rejection < ProxyCells.rejectionCapacity)

@@ -31,7 +31,7 @@ import Testing
     @Test func headersOfEveryAnswer() throws {
         let fixture = try Fixture()
         defer { fixture.stop() }
-        for path in ["/healthz", "/metrics", "/api/routes", "/", "/nothing"] {
+        for path in ["/healthz", "/metrics", "/api/routes", "/api/certificates", "/", "/nothing"] {
             let answer = try fixture.get(path)
             #expect(answer.header("cache-control") == "no-store")
             #expect(answer.header("x-content-type-options") == "nosniff")
@@ -120,7 +120,7 @@ import Testing
     func whoSeesTheAPI(_ lines: String, _ token: String?, _ isOpen: Bool, _ status: Int) throws {
         let fixture = try Fixture(token: token, isOpen: isOpen)
         defer { fixture.stop() }
-        for path in ["/api/routes", "/"] {
+        for path in ["/api/routes", "/api/certificates", "/"] {
             let answer = try fixture.get(path, lines)
             #expect(answer.status == status)
             #expect((answer.header("www-authenticate") != nil) == (status == 401))

@@ -14,6 +14,7 @@ final class Fixture: Sendable {
         var health = HealthReading(phase: .ready, wasReady: true)
         var control = ControlReading()
         var table: RouteTable?
+        var tls = TLSReading()
     }
 
     let state = Mutex(State())
@@ -30,12 +31,14 @@ final class Fixture: Sendable {
         let source = AdminSource(
             build: BuildInformation(version: "1.2.3", revision: "abc"), counters: counters, services: services,
             rejectionNames: [(0, "bad_request_line"), (1, "bad_method"), (2, "bad_method"), (9999, "out_of_range")],
+            handshakeFailureNames: [(0, "hello_timeout"), (1, "bad_certificate"), (2, "bad_certificate"), (64, "no")],
             health: {
                 box.fixture.withLock { $0?.state.withLock { $0.health } }
                     ?? HealthReading(phase: .starting, wasReady: false)
             },
             table: { box.fixture.withLock { $0?.state.withLock { $0.table } } },
-            control: { box.fixture.withLock { $0?.state.withLock { $0.control } } ?? ControlReading() })
+            control: { box.fixture.withLock { $0?.state.withLock { $0.control } } ?? ControlReading() },
+            tls: { box.fixture.withLock { $0?.state.withLock { $0.tls } } ?? TLSReading() })
         var settings = AdminSettings(addresses: [(address, false)], token: token, isOpen: isOpen)
         settings.limits = limits
         let made = try AdminServer(settings: settings, source: source, log: Log(level: .error))

@@ -62,11 +62,22 @@ private final class Flag: Sendable {
         for failure in UpstreamFailure.allCases { counters.cells(worker: 1).add(failure) }
         counters.cells(worker: 1).add(rejection: 0)
         counters.cells(worker: 0).add(rejection: ProxyCells.rejectionCapacity - 1)
+        for entry in ConnectionEntry.allCases { counters.cells(worker: 1).add(entry) }
+        for kind in HandshakeKind.allCases {
+            counters.cells(worker: 0).add(kind)
+            for _ in 0..<2 { counters.cells(worker: 1).add(upstream: kind) }
+        }
+        counters.cells(worker: 0).add(handshakeFailure: 0)
+        counters.cells(worker: 1).add(handshakeFailure: ProxyCells.handshakeFailureCapacity - 1)
         for (index, counter) in ProxyCounter.allCases.enumerated() {
             #expect(counters.total(counter) == UInt64(index + 1))
         }
         #expect(RetryReason.allCases.allSatisfy { counters.total($0) == 1 })
         #expect(UpstreamFailure.allCases.allSatisfy { counters.total($0) == 1 })
+        #expect(ConnectionEntry.allCases.allSatisfy { counters.total($0) == 1 })
+        #expect(HandshakeKind.allCases.allSatisfy { counters.total($0) == 1 && counters.total(upstream: $0) == 2 })
+        #expect(counters.total(handshakeFailure: 0) == 1 && counters.total(handshakeFailure: 1) == 0)
+        #expect(counters.total(handshakeFailure: ProxyCells.handshakeFailureCapacity - 1) == 1)
         #expect(counters.total(rejection: 0) == 1)
         #expect(counters.total(rejection: 1) == 0)
         #expect(counters.total(rejection: ProxyCells.rejectionCapacity - 1) == 1)
@@ -81,6 +92,15 @@ private final class Flag: Sendable {
     ])
     func buckets(_ durationUs: UInt64, _ expected: Int) {
         #expect(DurationBuckets.index(durationUs) == expected)
+    }
+
+    @Test func handshakesByVersionAndResult() {
+        let named = HandshakeKind.allCases.map { "\($0.version) \($0.result)" }
+        #expect(named == ["1.2 full", "1.2 resumed", "1.3 full", "1.3 resumed"])
+        #expect(HandshakeKind(isTLS13: true, isResumed: false) == .fullTLS13)
+        #expect(HandshakeKind(isTLS13: false, isResumed: true) == .resumedTLS12)
+        #expect(HandshakeKind(isTLS13: true, isResumed: true) == .resumedTLS13)
+        #expect(HandshakeKind(isTLS13: false, isResumed: false) == .fullTLS12)
     }
 
     @Test func bucketsAgreeWithTheirLabels() {
