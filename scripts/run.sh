@@ -44,16 +44,30 @@ backends=(
     "$(first_free 9003 19003 29003)"
 )
 http="$(first_free 80 8080 8000 18080 28080)"
+https="$(first_free 443 8443 18443 28443)"
 admin="$(first_free 9180 19180 29180)"
 export INTERLOCK_HTTP_LISTEN="${INTERLOCK_HTTP_LISTEN:-:$http}"
+export INTERLOCK_HTTPS_LISTEN="${INTERLOCK_HTTPS_LISTEN:-:$https}"
 export INTERLOCK_ADMIN_LISTEN="${INTERLOCK_ADMIN_LISTEN:-127.0.0.1:$admin}"
 http="${INTERLOCK_HTTP_LISTEN##*:}"
+https="${INTERLOCK_HTTPS_LISTEN##*:}"
 admin="${INTERLOCK_ADMIN_LISTEN##*:}"
 
 if [ -z "${INTERLOCK_SERVICES_FILE:-}" ]; then
     export INTERLOCK_SERVICES_FILE="$DIRECTORY/services.json"
     sed -e "s/9001/${backends[0]}/" -e "s/9002/${backends[1]}/" -e "s/9003/${backends[2]}/" \
         docker/demo/services.json >"$INTERLOCK_SERVICES_FILE"
+    # A certificate that nobody trusts, for the demo hosts; gone with the directory.
+    if [ -z "${INTERLOCK_CERTS_DIR:-}" ] && [ "$https" != off ] && command -v openssl >/dev/null; then
+        export INTERLOCK_CERTS_DIR="$DIRECTORY/certificates"
+        mkdir -m 700 "$INTERLOCK_CERTS_DIR"
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj "/CN=whoami.localhost" \
+            -addext "subjectAltName=DNS:whoami.localhost,DNS:shop.localhost" \
+            -keyout "$INTERLOCK_CERTS_DIR/demo.key" -out "$INTERLOCK_CERTS_DIR/demo.crt" 2>/dev/null
+        export INTERLOCK_HTTPS_PUBLIC_PORT="${INTERLOCK_HTTPS_PUBLIC_PORT:-$https}"
+        tls_hint="
+  curl -k https://shop.localhost:$https/shop/basket                 # TLS; the certificate is in $INTERLOCK_CERTS_DIR"
+    fi
     start "$RELEASE_BINARY" demo-backend --listen "127.0.0.1:${backends[0]}" --name whoami-1
     start "$RELEASE_BINARY" demo-backend --listen "127.0.0.1:${backends[1]}" --name whoami-2
     start "$RELEASE_BINARY" demo-backend --listen "127.0.0.1:${backends[2]}" --name shop-1
@@ -72,7 +86,7 @@ cat <<TEXT
 Interlock listens on port $http. Try:
   curl -H 'Host: whoami.localhost' http://127.0.0.1:$http/          # two tasks take turns: see "name"
   curl http://shop.localhost:$http/shop/basket                      # a path prefix that is stripped
-  curl -i -H 'Host: nobody.localhost' http://127.0.0.1:$http/       # a host that no service claims
+  curl -i -H 'Host: nobody.localhost' http://127.0.0.1:$http/       # a host that no service claims${tls_hint:-}
   curl http://127.0.0.1:$admin/api/routes                           # the live table
   curl http://127.0.0.1:$admin/metrics
 A browser shows http://whoami.localhost:$http/ and http://127.0.0.1:$admin/ as pages.

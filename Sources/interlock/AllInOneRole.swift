@@ -29,21 +29,8 @@ enum AllInOneRole {
         } catch {
             throw Interlock.Failure(error)
         }
-        let controller = Controller(settings: control, log: log) { snapshot in
-            // The table leaves out what cannot be; that it was asked for is a fault of the mapping, and is said.
-            for problem in snapshot.problems().prefix(10) {
-                log.error("unsound snapshot", ["problem": .string("\(problem)")])
-            }
-            let version = proxy.publish(snapshot)
-            life.becameReady()
-            log.info(
-                "routes published",
-                [
-                    "version": .integer(Int(version)), "services": .integer(snapshot.configuration.services.count),
-                    "routes": .integer(snapshot.configuration.routes.count),
-                    "tasks": .integer(snapshot.endpoints.reduce(0) { $0 + $1.count { $0.state == .ready } }),
-                ])
-        }
+        let publisher = try Publisher(settings, proxy: proxy, life: life, log: log)
+        let controller = Controller(settings: control, log: log) { publisher.publish($0) }
         let admin = try startAdmin(settings, life: life, proxy: proxy, controller: controller, log: log)
         let accessLog = try startAccessLog(settings, proxy: proxy)
         do throws(ControllerError) {
@@ -58,9 +45,13 @@ enum AllInOneRole {
                 "admin_ports": .string("\(admin?.ports ?? [])"), "workers": .integer(proxySettings.workerCount),
                 "max_connections": .integer(proxySettings.maximumConnections),
             ])
-        waitForStop(signals) { accessLog?.writer.reopen() }
+        waitForStop(signals) {
+            accessLog?.writer.reopen()
+            publisher.reread()
+        }
         drain(settings, signals, life: life, proxy: proxy, log: log)
         controller.stop()
+        publisher.stop()
         admin?.stop()
         accessLog?.writer.stop()
         accessLog?.thread.join()

@@ -22,8 +22,7 @@ enum CheckRole {
             throw Interlock.Failure(error)
         }
         let inventory = Inventory(files: [ServicesFile(name: path, services: content.services)])
-        let mapping = MappingSettings(labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster)
-        var snapshot = ServiceMapping.snapshot(of: inventory, settings: mapping)
+        var snapshot = ServiceMapping.snapshot(of: inventory, settings: ControlPlane.mapping(settings))
         snapshot.diagnostics += content.problems
         Interlock.write(report(snapshot), to: 1)
         return snapshot.diagnostics.isEmpty ? 0 : 1

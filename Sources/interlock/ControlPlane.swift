@@ -11,9 +11,7 @@ import Telemetry
 enum ControlPlane {
     /// - Throws: when nothing could ever provide a service.
     static func settings(_ settings: Settings, log: Log) throws(Interlock.Failure) -> ControllerSettings {
-        let mapping = MappingSettings(
-            labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster,
-            proxyNetworks: settings.networks, hostOwnership: settings.hostOwnership == .stack ? .stack : .shared)
+        let mapping = mapping(settings)
         let endpoint = try endpoint(settings, log: log)
         if endpoint == nil, settings.servicesFile == nil {
             throw Interlock.Failure(
@@ -26,6 +24,14 @@ enum ControlPlane {
                     busyPollIntervalMs: settings.pollIntervalBusyMs)
             },
             servicesFile: settings.servicesFile, mapping: mapping)
+    }
+
+    static func mapping(_ settings: Settings) -> MappingSettings {
+        let own = (settings.httpListen + settings.httpsListen + settings.adminListen).map(\.port).filter { $0 != 0 }
+        return MappingSettings(
+            labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster,
+            proxyNetworks: settings.networks, hostOwnership: settings.hostOwnership == .stack ? .stack : .shared,
+            tcpPorts: settings.tcpPorts, ownPorts: Set(own))
     }
 
     private static func endpoint(_ settings: Settings, log: Log) throws(Interlock.Failure) -> DockerEndpoint? {

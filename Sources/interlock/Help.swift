@@ -22,8 +22,8 @@ enum Help {
         lines += [
             "",
             "Settings are environment variables. Each can also be given as NAME_FILE, the path of a file that",
-            "holds the value. An empty value counts as unset. DOCKER_HOST, DOCKER_TLS_VERIFY and",
-            "DOCKER_CERT_PATH mean what they mean to Docker's own client.",
+            "holds the value (or is the file meant, where the value names a file). An empty value counts as unset.",
+            "DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH mean what they mean to Docker's own client.",
         ]
         for section in SettingDefinition.Section.allCases {
             lines += ["", "\(section.rawValue):"]

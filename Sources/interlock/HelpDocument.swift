@@ -31,8 +31,8 @@ enum HelpDocument {
         ## Rules
 
         - Every setting can also be given as `NAME_FILE`: the path of a file, such as a mounted Docker secret or config,
-          that holds the value. One line end at the file's end is not part of the value. Setting both is an error, so is
-          a file that cannot be read.
+          that holds the value; or that is the file meant, where the value names a file. One line end at the file's end
+          is not part of the value. Setting both is an error, so is a file that cannot be read.
         - An empty value counts as unset.
         - A name that begins with `INTERLOCK_` and is not known is an error that names the nearest known one. A bad
           value is an error of one line: the variable, the value (secrets are never shown) and what would be right. The
@@ -46,6 +46,9 @@ enum HelpDocument {
         | size | bytes, or with `k`, `m`, `g` (powers of 1024): `8k`, `32m` |
         | `true` or `false` | also `1`, `0`, `yes`, `no`, `on`, `off`, in any case |
         | `[host]:port` list | `:80`, `127.0.0.1:80`, `[::1]:80`, several with commas; `off` listens nowhere |
+        | port list | ports and ranges with commas: `5432, 9000-9099` |
+        | secret's name or path | a name in `INTERLOCK_SECRETS_DIR`, or an absolute path; `_FILE` takes the path |
+        | OpenSSL list | names with colons, as OpenSSL writes them |
         | CIDR list | `10.0.0.0/8, 2001:db8::/32`; a bare address is a block of one |
         | name list | names with commas |
         | secret | printable ASCII without spaces; never logged or shown |
@@ -53,6 +56,10 @@ enum HelpDocument {
         """
 
     private static let notes: [SettingDefinition.Section: String] = [
+        .tls: """
+        What serves TLS where no label says otherwise is Mozilla's "intermediate" recommendation. See OPERATIONS.md for
+        how certificates are added and renewed.
+        """,
         .headers: """
         No forwarded header is trusted by default, private address ranges included: Swarm's routing mesh makes every
         client look internal.

@@ -13,6 +13,16 @@ extension ProxySettings {
         for listen in settings.httpListen {
             httpListen += try AllInOneRole.resolve(listen, setting: "INTERLOCK_HTTP_LISTEN")
         }
+        for listen in settings.httpsListen {
+            httpsListen += try AllInOneRole.resolve(listen, setting: "INTERLOCK_HTTPS_LISTEN")
+        }
+        tcpPorts = settings.tcpPorts
+        httpsPublicPort = UInt16(clamping: settings.httpsPublicPort)
+        sslOnly = settings.sslOnly
+        tls = settings.tls
+        helloTimeoutMs = settings.helloTimeoutMs
+        handshakeTimeoutMs = settings.handshakeTimeoutMs
+        maximumHandshakes = settings.maximumHandshakes
         workerCount = settings.workerCount ?? Machine.processorCount
         takesOver = settings.sharesListeners
         requestLineSize = settings.requestLineSize

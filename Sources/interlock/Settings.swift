@@ -2,6 +2,8 @@
 // in SettingsTable; never read from the environment anywhere else, and never changed after the start.
 
 import Model
+import Proxy
+import Secrets
 import Telemetry
 
 struct Settings: Sendable {
@@ -14,11 +16,28 @@ struct Settings: Sendable {
 
     // Listeners.
     var httpListen: [ListenSetting] = []
+    var httpsListen: [ListenSetting] = []
     var adminListen: [ListenSetting] = []
     var sharesListeners = false
     /// Connections from these blocks must begin with a PROXY protocol header; no others may.
     var proxyProtocolPeers: [AddressBlock] = []
     var prefaceTimeoutMs = 0
+
+    // TLS and TCP.
+    var secretsDirectory: String?
+    var certificatesDirectory: String?
+    /// A name in the secrets directory, or an absolute path; likewise the next two.
+    var defaultCertificate: String?
+    var defaultKey: String?
+    var ticketKey: String?
+    var httpsPublicPort = 0
+    var sslOnly = false
+    var tls = TLSDefaults()
+    var helloTimeoutMs = 0
+    var handshakeTimeoutMs = 0
+    var maximumHandshakes = 0
+    /// Ascending, apart from each other.
+    var tcpPorts: [ClosedRange<UInt16>] = []
 
     // Where services come from.
     var docker = DockerSource.automatic
@@ -84,6 +103,14 @@ struct Settings: Sendable {
 
     /// Worth telling at the start: accepted, but without effect in this build.
     var warnings: [String] = []
+}
+
+extension Settings {
+    var secretPlaces: SecretPlaces {
+        SecretPlaces(
+            secretsDirectory: secretsDirectory, certificatesDirectory: certificatesDirectory,
+            defaultCertificate: defaultCertificate, defaultKey: defaultKey, ticketKey: ticketKey)
+    }
 }
 
 /// What a process of this binary does. The raw value is the first argument, and the value of INTERLOCK_ROLE.

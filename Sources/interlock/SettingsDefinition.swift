@@ -8,6 +8,7 @@ struct SettingDefinition: Sendable {
     enum Section: String, Sendable, CaseIterable {
         case general = "General"
         case listeners = "Listeners"
+        case tls = "TLS and TCP"
         case services = "Where services come from"
         case headers = "Headers and trust"
         case timeouts = "Timeouts"
@@ -26,11 +27,13 @@ struct SettingDefinition: Sendable {
     let unsetMeans: String
     let documentation: String
     let isSecret: Bool
+    /// The value is itself the name of a file: then `NAME_FILE` is that file, not one that holds its name.
+    let namesFile: Bool
     let apply: @Sendable (String, inout Settings) throws(BadValue) -> Void
 
     init(
         _ name: String, _ section: Section, form: String, default defaultText: String, unset: String = "none",
-        isSecret: Bool = false, _ documentation: String,
+        isSecret: Bool = false, namesFile: Bool = false, _ documentation: String,
         apply: @escaping @Sendable (String, inout Settings) throws(BadValue) -> Void
     ) {
         self.name = name
@@ -40,6 +43,7 @@ struct SettingDefinition: Sendable {
         unsetMeans = unset
         self.documentation = documentation
         self.isSecret = isSecret
+        self.namesFile = namesFile
         self.apply = apply
     }
 }
@@ -147,9 +151,10 @@ extension SettingDefinition {
     }
 
     static func path(
-        _ name: String, _ section: Section, _ field: Field<String?>, unset: String = "none", _ documentation: String
+        _ name: String, _ section: Section, _ field: Field<String?>, default standard: String = "",
+        unset: String = "none", _ documentation: String
     ) -> SettingDefinition {
-        SettingDefinition(name, section, form: "path", default: "", unset: unset, documentation) {
+        SettingDefinition(name, section, form: "path", default: standard, unset: unset, documentation) {
             text, settings throws(BadValue) in
             settings[keyPath: field] = try SettingValue.path(text)
         }

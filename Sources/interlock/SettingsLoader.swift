@@ -43,6 +43,7 @@ enum SettingsLoader {
         }
         if !direct.isEmpty { return (direct, definition.name) }
         if path.isEmpty { return nil }
+        if definition.namesFile { return (path, fileVariable) }
         switch readFile(path) {
         case .failure(let error):
             throw SettingsError(description: "\(fileVariable)=\(quoted(path)): \(error.description)")
@@ -123,10 +124,23 @@ enum SettingsLoader {
             throw SettingsError(
                 description: "INTERLOCK_POLL_INTERVAL_BUSY: must not be longer than INTERLOCK_POLL_INTERVAL")
         }
-        for address in settings.adminListen where address.port != 0 && settings.httpListen.contains(address) {
+        if settings.defaultKey != nil, settings.defaultCertificate == nil {
             throw SettingsError(
-                description: "INTERLOCK_ADMIN_LISTEN=\(quoted(address.description)): is also in INTERLOCK_HTTP_LISTEN;"
-                    + " must be another port")
+                description: "INTERLOCK_DEFAULT_KEY: there is no INTERLOCK_DEFAULT_CERT that it belongs to")
+        }
+        try refuse(settings.adminListen, of: "INTERLOCK_ADMIN_LISTEN", in: settings.httpListen, "INTERLOCK_HTTP_LISTEN")
+        try refuse(
+            settings.adminListen, of: "INTERLOCK_ADMIN_LISTEN", in: settings.httpsListen, "INTERLOCK_HTTPS_LISTEN")
+        try refuse(
+            settings.httpsListen, of: "INTERLOCK_HTTPS_LISTEN", in: settings.httpListen, "INTERLOCK_HTTP_LISTEN")
+    }
+
+    private static func refuse(
+        _ list: [ListenSetting], of name: String, in other: [ListenSetting], _ otherName: String
+    ) throws(SettingsError) {
+        for address in list where address.port != 0 && other.contains(address) {
+            throw SettingsError(
+                description: "\(name)=\(quoted(address.description)): is also in \(otherName); must be another port")
         }
     }
 

@@ -5,7 +5,7 @@ import Telemetry
 
 enum SettingsTable {
     static let all: [SettingDefinition] =
-        general + listeners + services + headers + timeouts + limits + logs + demo
+        general + listeners + tls + services + headers + timeouts + limits + logs + demo
 
     static let general: [SettingDefinition] = [
         .choice(
@@ -42,6 +42,10 @@ enum SettingsTable {
         .listen(
             "INTERLOCK_HTTP_LISTEN", .listeners, \.httpListen, default: ":80",
             "Where HTTP is served. Without a host: every address, IPv6 and IPv4."
+        ),
+        .listen(
+            "INTERLOCK_HTTPS_LISTEN", .listeners, \.httpsListen, default: ":443",
+            "Where HTTPS is served, and TLS is passed through. A host without a usable certificate is refused there."
         ),
         .listen(
             "INTERLOCK_ADMIN_LISTEN", .listeners, \.adminListen, default: ":9180",
@@ -294,11 +298,8 @@ enum SettingsTable {
 
     /// Names of later builds: saying "unknown" would mislead, and accepting them would promise what is not done.
     static let reserved: [(name: String, isHarmless: Bool)] = [
-        ("INTERLOCK_HTTPS_LISTEN", false), ("INTERLOCK_FEED_LISTEN", false), ("INTERLOCK_FEED_CONNECT", false),
-        ("INTERLOCK_FEED_CREDENTIAL", false), ("INTERLOCK_CONTROLLER_SERVICE", false),
-        ("INTERLOCK_PROXY_SERVICE", false), ("INTERLOCK_SECRETS_DIR", true), ("INTERLOCK_CERTS_DIR", true),
-        ("INTERLOCK_STATE_DIR", true), ("INTERLOCK_MANAGE_SERVICES", false), ("INTERLOCK_DEFAULT_CERT", false),
-        ("INTERLOCK_DEFAULT_KEY", false), ("INTERLOCK_HTTPS_PUBLIC_PORT", false), ("INTERLOCK_TCP_PORTS", false),
-        ("INTERLOCK_TICKET_KEY", false),
+        ("INTERLOCK_FEED_LISTEN", false), ("INTERLOCK_FEED_CONNECT", false), ("INTERLOCK_FEED_CREDENTIAL", false),
+        ("INTERLOCK_CONTROLLER_SERVICE", false), ("INTERLOCK_PROXY_SERVICE", false), ("INTERLOCK_STATE_DIR", true),
+        ("INTERLOCK_MANAGE_SERVICES", false),
     ]
 }

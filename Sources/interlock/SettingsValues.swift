@@ -149,6 +149,28 @@ enum SettingValue {
         return blocks
     }
 
+    /// Ports and ranges of ports with commas, `5432, 9000-9099`; in ascending order, neighbours joined.
+    static func ports(_ text: String) throws(BadValue) -> [ClosedRange<UInt16>] {
+        let expectation = BadValue("ports from 1 to 65535 and ranges such as 9000-9099, separated by commas")
+        var ranges: [ClosedRange<UInt16>] = []
+        for item in items(text) {
+            let ends = item.split(separator: "-", omittingEmptySubsequences: false).map { trim($0) }
+            let numbers = ends.compactMap { digits($0).flatMap { UInt16($0) } }
+            guard ends.count <= 2, numbers.count == ends.count, let first = numbers.first, let last = numbers.last,
+                first > 0, first <= last
+            else { throw expectation }
+            ranges.append(first...last)
+        }
+        guard !ranges.isEmpty else { throw expectation }
+        return ranges.sorted { $0.lowerBound < $1.lowerBound }.reduce(into: []) { joined, range in
+            if let last = joined.last, Int(range.lowerBound) <= Int(last.upperBound) + 1 {
+                joined[joined.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                joined.append(range)
+            }
+        }
+    }
+
     static func names(_ text: String) throws(BadValue) -> [String] {
         let list = items(text)
         guard !list.isEmpty, list.allSatisfy({ $0.utf8.allSatisfy { (0x21..<0x7F).contains($0) } }) else {

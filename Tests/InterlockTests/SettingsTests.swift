@@ -243,8 +243,8 @@ private func message(_ environment: [String: String], files: [String: String] = 
             "INTERLOCK_ZEBRA_CROSSING_COLOUR: no such setting; the nearest is INTERLOCK_ACCESS_LOG"
         ),
         (
-            "INTERLOCK_HTTPS_LISTEN", ":443",
-            "INTERLOCK_HTTPS_LISTEN: is not available in this build yet; unset it"
+            "INTERLOCK_FEED_LISTEN", ":9190",
+            "INTERLOCK_FEED_LISTEN: is not available in this build yet; unset it"
         ),
         (
             "DOCKER_HOST", "swarm",
