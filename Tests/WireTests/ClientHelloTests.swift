@@ -115,7 +115,8 @@ struct ClientHelloTests {
     @Test(
         "names that are none",
         arguments: [
-            "", ".", "a..b", "a\u{00}b", "a b", "a:443", "a:", "1.2.3.4", "1.2.3.4.", "::1", "[::1]", "a/b", "a_b\u{E9}", "a,b",
+            "", ".", "a..b", "a\u{00}b", "a b", "a:443", "a:", "1.2.3.4", "1.2.3.4.",
+            "::1", "[::1]", "a/b", "a_b\u{E9}", "a,b",
             String(repeating: "a.", count: 128) + "a",
         ])
     func badNames(name: String) {
