@@ -1,6 +1,6 @@
 // The door: accepting connections, and the limits that stand there. A connection over a limit waits in the kernel's
-// queue where that helps, and is closed where it does not; nothing that is under way is ever touched, but for what waits
-// for a client that says nothing.
+// queue where that helps, and is closed where it does not; nothing that is under way is ever touched, but for what
+// waits for a client that says nothing.
 
 internal import Kernel
 internal import Model

@@ -129,7 +129,7 @@ class Authority:
         """One certificate as PEM. `days`: begin and end, from now; `own`: the authority that signs itself."""
         key_path, request, result = new_path(".key"), new_path(".csr"), new_path(".crt")
         key_path.write_text(key)
-        subject = f"/O=Interlock Tests/CN={common_name}" if common_name else "/O=Interlock Tests"
+        subject = f"/O=Interlock test suite/CN={common_name}" if common_name else "/O=Interlock test suite"
         openssl("req", "-new", "-key", key_path, "-subj", subject, "-out", request, "-config", self._configuration())
         extension_path = new_path(".ext")
         extension_path.write_text(extensions + "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
