@@ -15,6 +15,7 @@ enum CertificatesPage {
                         writer.field("certificate", problem.certificate)
                         writer.field("problem", problem.code)
                         writer.field("host", problem.host)
+                        writer.field("refused", problem.isRefused)
                         writer.field("message", problem.message)
                     }
                 }
@@ -31,6 +32,7 @@ enum CertificatesPage {
             writer.field("not_after", Int(certificate.notAfter))
             writer.field("key_type", certificate.keyType)
             writer.field("is_default", certificate.isDefault)
+            writer.field("is_last_good", certificate.isLastGood)
         }
     }
 }

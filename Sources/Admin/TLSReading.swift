@@ -21,12 +21,15 @@ public struct CertificateReading: Sendable, Hashable {
     /// Seconds since 1970.
     public var notBefore: Int64
     public var notAfter: Int64
-    /// `RSA`, `ECDSA` and so on; "" if nobody knows.
+    /// `rsa`, `ecdsa` and so on; "" if nobody knows.
     public var keyType: String
     public var isDefault: Bool
+    /// What is in its file now cannot be used, so the last one that could stays.
+    public var isLastGood: Bool
 
     public init(
-        name: String, hosts: [String], notBefore: Int64, notAfter: Int64, keyType: String = "", isDefault: Bool = false
+        name: String, hosts: [String], notBefore: Int64, notAfter: Int64, keyType: String = "",
+        isDefault: Bool = false, isLastGood: Bool = false
     ) {
         self.name = name
         self.hosts = hosts
@@ -34,6 +37,7 @@ public struct CertificateReading: Sendable, Hashable {
         self.notAfter = notAfter
         self.keyType = keyType
         self.isDefault = isDefault
+        self.isLastGood = isLastGood
     }
 }
 
@@ -42,15 +46,18 @@ public struct CertificateProblem: Sendable, Hashable {
     public var certificate: String
     /// One of a closed set of words: `expired`, `missing`, ...
     public var code: String
-    /// Whom it harms; "" for nobody in particular.
+    /// The hosts or the service that it harms; "" for nobody in particular.
     public var host: String
-    /// In a sentence, without the certificate's name.
+    /// Handshakes are refused because of it.
+    public var isRefused: Bool
+    /// In a sentence.
     public var message: String
 
-    public init(certificate: String, code: String, host: String = "", message: String) {
+    public init(certificate: String, code: String, host: String = "", isRefused: Bool = false, message: String) {
         self.certificate = certificate
         self.code = code
         self.host = host
+        self.isRefused = isRefused
         self.message = message
     }
 }

@@ -3,8 +3,9 @@
 // here ever guesses a name or falls back to another one.
 //
 // Connections that have not finished a handshake are newcomers. There are so many of them at once, by worker: at that
-// limit the longest waiting one is closed if it has had its second, else new ones wait in the kernel's queue. So a flood
-// of half handshakes costs its own connections and nobody's requests, and a burst of real ones only waits for its turn.
+// limit the longest waiting one is closed if it has had its second, else new ones wait in the kernel's queue. So a
+// flood of half handshakes costs its own connections and nobody's requests, and a burst of real ones only waits for its
+// turn.
 
 internal import Kernel
 internal import Routing

@@ -13,6 +13,10 @@ public struct AccessRecord {
     public var clientAddress = UnsafeRawBufferPointer(start: nil, count: 0)
     public var clientPort: UInt16 = 0
     public var isTLS = false
+    /// "1.3"; empty if TLS did not end here.
+    public var tlsVersion: StaticString = ""
+    /// The handshake took up an earlier session.
+    public var tlsIsResumed = false
     /// A TCP connection, or TLS that was passed on: there is no request, and `host` is the server name that TLS asked
     /// for.
     public var isStream = false
@@ -91,6 +95,11 @@ extension LineWriter {
         append(",\"scheme\":\"")
         append(record.scheme)
         append("\"")
+        if record.tlsVersion.utf8CodeUnitCount > 0 {
+            append(",\"tls\":\"")
+            append(record.tlsVersion)
+            append(record.tlsIsResumed ? "\",\"tls_resumed\":true" : "\",\"tls_resumed\":false")
+        }
         field(",\"method\":\"", record.method)
         field(",\"host\":\"", record.host)
         field(",\"target\":\"", record.target, longest: AccessRecord.longestTarget)

@@ -20,6 +20,15 @@ extension ProxySettings {
         httpsPublicPort = UInt16(clamping: settings.httpsPublicPort)
         sslOnly = settings.sslOnly
         tls = settings.tls
+        if let (list, reason) = tls.problem() {
+            let (name, text) =
+                switch list {
+                case .ciphers: ("INTERLOCK_TLS_CIPHERS", tls.ciphers)
+                case .cipherSuites: ("INTERLOCK_TLS_CIPHERSUITES", tls.cipherSuites)
+                case .groups: ("INTERLOCK_TLS_GROUPS", tls.groups)
+                }
+            throw Interlock.Failure("\(name)=\(SettingsLoader.quoted(text)): OpenSSL cannot use it: \(reason)")
+        }
         helloTimeoutMs = settings.helloTimeoutMs
         handshakeTimeoutMs = settings.handshakeTimeoutMs
         maximumHandshakes = settings.maximumHandshakes

@@ -86,10 +86,12 @@ private func fixture() throws -> Fixture {
         #expect(
             body.hasPrefix(
                 #"{"certificates":[{"name":"site_cert","hosts":["a.test","*.b.test"],"not_before":1700000000,"#
-                    + #""not_after":1800000000,"key_type":"RSA","is_default":true},"#))
+                    + #""not_after":1800000000,"key_type":"RSA","is_default":true,"is_last_good":false},"#))
         #expect(
             body.hasSuffix(
-                #"{"certificate":"gone","problem":"missing","host":"","message":"there is no such file"}]}"# + "\n"))
+                #"{"certificate":"gone","problem":"missing","host":"","refused":false,"#
+                    + #""message":"there is no such file"}]}"#
+                    + "\n"))
         #expect(try fixture.get("/").body.contains("certificates 3, 3 problems"))
         let empty = try Fixture()
         defer { empty.stop() }

@@ -124,6 +124,29 @@ private func message(_ environment: [String: String]) -> String? {
         #expect(message([name: "../x"]) != nil && message([name: "a/b"]) != nil && message([name: ".."]) != nil)
     }
 
+    @Test(arguments: [
+        ("INTERLOCK_TLS_CIPHERS", "NONE-OF-THESE", "no cipher match"),
+        (
+            "INTERLOCK_TLS_CIPHERS", "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GMC-SHA256",
+            "-GMC-SHA256\" is not known"
+        ),
+        ("INTERLOCK_TLS_CIPHERSUITES", "TLS_AES_128_GCM_SHA256:TLS_AES_1_GCM", ""),
+        ("INTERLOCK_TLS_GROUPS", "X25519:prime257v1", ""),
+    ])
+    func aListThatOpenSSLCannotUseIsNamedAtTheStart(_ name: String, _ value: String, _ reason: String) throws {
+        let settings = try load([name: value, "INTERLOCK_HTTPS_LISTEN": "off"])
+        let failure = #expect(throws: Interlock.Failure.self) { try ProxySettings(settings, descriptorLimit: 4096) }
+        #expect(failure?.status == 2)
+        #expect(failure?.line.hasPrefix("interlock: \(name)=\"\(value)\": OpenSSL cannot use it: ") == true)
+        #expect(failure?.line.contains(reason) == true && failure?.line.contains("\n") == false)
+    }
+
+    @Test(arguments: ["ECDHE+AESGCM:!aNULL", "HIGH:@STRENGTH", "ECDHE-RSA-AES128-GCM-SHA256"])
+    func listsInOpenSSLsOwnWords(_ ciphers: String) throws {
+        let settings = try load(["INTERLOCK_TLS_CIPHERS": ciphers])
+        #expect(try ProxySettings(settings, descriptorLimit: 4096).tls.ciphers == ciphers)
+    }
+
     @Test func theFileFormIsTheFileItself() throws {
         let settings = try load([
             "INTERLOCK_DEFAULT_CERT_FILE": "/run/secrets/cert", "INTERLOCK_TICKET_KEY_FILE": "/run/secrets/tickets",

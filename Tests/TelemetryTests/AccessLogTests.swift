@@ -56,6 +56,21 @@ private func string(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UT
         "referer": Array("http://r/".utf8),
     ]
 
+    @Test func whatTLSWasLike() {
+        func made(_ format: AccessLogFormat, isResumed: Bool) -> String {
+            string(
+                line(format, plain) {
+                    $0.isTLS = true
+                    $0.tlsVersion = "1.3"
+                    $0.tlsIsResumed = isResumed
+                })
+        }
+        #expect(
+            made(.json, isResumed: true).contains(#","scheme":"https","tls":"1.3","tls_resumed":true,"method":"GET","#))
+        #expect(made(.json, isResumed: false).contains(#","tls":"1.3","tls_resumed":false,"method""#))
+        #expect(made(.clf, isResumed: true) == string(line(.clf, plain)))
+    }
+
     @Test func json() {
         let made = line(.json, plain) {
             $0.clientPort = 4711
