@@ -18,6 +18,8 @@ struct ClientConnection: ~Copyable {
         case reading
         /// One request is under way.
         case exchanging
+        /// A stream whose task is being connected to: nothing is read meanwhile.
+        case joining
         case tunnel
         /// Everything is said: FIN is sent, what still comes is read and dropped until the client closes.
         case lingering
@@ -33,6 +35,8 @@ struct ClientConnection: ~Copyable {
     var isPeerClosed = false
     /// The end of the client's stream was read.
     var isAtEnd = false
+    /// That end was no end, but a failed read: the client reset the connection, or is lost.
+    var isBroken = false
     /// `output` waits for the socket.
     var isWriteBlocked = false
     /// Close once `output` is out.
@@ -112,6 +116,8 @@ struct UpstreamConnection: ~Copyable {
     var isAtEnd = false
     var isWriteBlocked = false
     var isContinued = false
+    /// The loss of its task's node is felt.
+    var isWatched = false
     /// It carries more than a task's window takes: the task may take its time with reading.
     var carriesBulk = false
     /// The last read was filled to its end: more may wait.

@@ -1,5 +1,6 @@
 // One request and its answer, without sockets and without a clock: it is handed bytes, ends and failures and says what
-// leaves and what becomes of it. The worker performs it; a test can replay it byte by byte.
+// leaves and what becomes of it. The worker performs it; a test can replay it byte by byte. A connection that carries
+// no HTTP is an exchange too: see Exchange+Stream.
 //
 //   phase       bytes of the client            bytes of the task                 loss of the task
 //   connecting  wait                           -                                 another task, any method
@@ -51,6 +52,7 @@ struct Exchange: ~Copyable {
     }
 
     // Links.
+    let kind: Kind
     var client: UInt32
     var upstream: UInt32 = Slab<UpstreamConnection>.none
     /// The publication it began with, by the worker's number; none once it was let go.
@@ -81,7 +83,7 @@ struct Exchange: ~Copyable {
     var sent = PooledBuffer.empty
     /// What the access log wants of the request.
     var logged = PooledBuffer.empty
-    private(set) var request: BodyRelay
+    private(set) var request = BodyRelay(.none, writesChunks: false)
     /// Body bytes went out that `sent` does not hold.
     var isBodyLost = false
     /// Something of this attempt was accepted by the socket.
@@ -99,7 +101,7 @@ struct Exchange: ~Copyable {
     var headCount: Int32 = 0
 
     // The answer.
-    private(set) var response: BodyRelay
+    private(set) var response = BodyRelay(.none, writesChunks: false)
     private(set) var status: UInt16 = 0
     private(set) var responseIsPersistent = false
     private(set) var responseKeepAliveS: Int = -1
@@ -109,6 +111,8 @@ struct Exchange: ~Copyable {
     var upstreamText = AddressText()
     var tunnelBytesIn: UInt64 = 0
     var tunnelBytesOut: UInt64 = 0
+    /// The client speaks TLS, wherever that ends: for the log.
+    var carriesTLS = false
 
     // Times, CLOCK_MONOTONIC nanoseconds.
     var startedNs: UInt64
@@ -134,6 +138,7 @@ struct Exchange: ~Copyable {
 
     init(_ seed: Seed, head: borrowing RequestHead, source: Bytes, accept: StandardResponses.Format, keepsClient: Bool)
     {
+        kind = .http
         client = seed.client
         held = seed.held
         pool = seed.pool
@@ -154,7 +159,6 @@ struct Exchange: ~Copyable {
         var writesChunks = false
         if case .chunked = head.body { writesChunks = true }
         request = BodyRelay(head.body, writesChunks: writesChunks, announced: source.slice(head.announcedTrailers))
-        response = BodyRelay(.none, writesChunks: false)
     }
 
     var requestIsComplete: Bool { request.isComplete }
@@ -335,6 +339,10 @@ struct Exchange: ~Copyable {
     ///   - isReused: the connection had served another request before.
     func upstreamLost(_ failure: UpstreamFailure, isReused: Bool) -> LossVerdict {
         let outcome = Outcome(failure)
+        if kind == .stream {
+            if phase == .tunnel, !isUntouched { return .cut(outcome) }
+            return attemptsLeft ? .retry(.connectFailed) : .answer(outcome)
+        }
         if answerBegan { return .cut(outcome) }
         if phase == .connecting {
             return attemptsLeft ? .retry(.connectFailed) : .answer(outcome)
@@ -365,6 +373,12 @@ struct Exchange: ~Copyable {
     /// The connection stands: the request may be sent.
     mutating func upstreamConnected(nowNs: UInt64) {
         phase = .awaiting
+        connectedNs = nowNs
+    }
+
+    /// The connection stands: what comes from here on is passed on.
+    mutating func streamConnected(nowNs: UInt64) {
+        phase = .tunnel
         connectedNs = nowNs
     }
 

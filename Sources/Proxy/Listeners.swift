@@ -117,16 +117,25 @@ enum Listeners {
         return listen
     }
 
+    /// Why an address cannot be had, without the address.
+    static func reason(_ error: SystemError) -> String {
+        switch error.code {
+        case SystemError.addressInUseCode: "another process holds the port"
+        case SystemError.notPermittedCode: "ports below 1024 need CAP_NET_BIND_SERVICE"
+        default: error.reason
+        }
+    }
+
     private static func explain(_ listen: ListenAddress, setting: String, _ error: SystemError) -> String {
         switch error.code {
         case SystemError.addressInUseCode:
-            "cannot listen on \(listen): another process holds the port"
+            "cannot listen on \(listen): \(reason(error))"
                 + " (stop it, choose another \(setting), or set INTERLOCK_TAKEOVER=true)"
         case SystemError.notPermittedCode:
-            "cannot listen on \(listen): ports below 1024 need CAP_NET_BIND_SERVICE"
+            "cannot listen on \(listen): \(reason(error))"
                 + " (run with that capability, or choose another \(setting))"
         default:
-            "cannot listen on \(listen): \(error.reason)"
+            "cannot listen on \(listen): \(reason(error))"
         }
     }
 }

@@ -29,6 +29,8 @@ enum Outcome: UInt8, CaseIterable, Sendable {
     case responseTimeout
     case responseStalled
     case truncated
+    /// Nothing moved through a tunnel for too long.
+    case tunnelTimeout
     // The proxy.
     case drained
     case overloaded
@@ -47,7 +49,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         // Nobody is there to read it: the log shows what nginx made customary.
         case .clientClosed, .clientTooSlow: 499
         case .connectRefused, .connectError, .reset, .closedEarly, .badResponse, .truncated: 502
-        case .connectTimeout, .responseTimeout, .responseStalled: 504
+        case .connectTimeout, .responseTimeout, .responseStalled, .tunnelTimeout: 504
         }
     }
 
@@ -73,6 +75,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .responseTimeout: "response_timeout"
         case .responseStalled: "response_stalled"
         case .truncated: "response_truncated"
+        case .tunnelTimeout: "tunnel_timeout"
         case .drained: "draining"
         case .overloaded: "overloaded"
         case .refused: "refused"
@@ -99,6 +102,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .badResponse: "The service's task sent something that is not a valid HTTP response."
         case .responseTimeout: "The service's task did not answer in time."
         case .responseStalled, .truncated: "The service's task did not finish its answer."
+        case .tunnelTimeout: "Nothing passed through the connection for too long."
         case .drained: "This proxy is shutting down. Please try again."
         case .overloaded: "The proxy is at its limit of connections. Please try again shortly."
         case .refused: "The request is not valid HTTP/1.1."

@@ -23,6 +23,7 @@ public final class ProxyServer: Sendable {
     /// Likewise of HTTPS.
     public let httpsPorts: [UInt16]
 
+    private let log: Log
     private let mailboxes: [Mailbox<WorkerMessage>]
     private let publisherMailbox: Mailbox<PublisherMessage>
     private let workers: Mutex<[Thread]>
@@ -35,6 +36,7 @@ public final class ProxyServer: Sendable {
         var version: UInt64 = 0
         var table: RouteTable
         var lastPublishNs: UInt64 = 0
+        var entryPorts: EntryPorts
         /// Publications that some worker may still use, with the workers that have not handed them back.
         var pending: [(publication: Publication, workers: Int)] = []
     }
@@ -42,6 +44,7 @@ public final class ProxyServer: Sendable {
     /// Binds and starts. Nothing is routed until the first `publish`: every host is unknown.
     public init(settings: ProxySettings, proxyID: String, log: Log) throws(ProxyStartError) {
         self.settings = settings
+        self.log = log
         let workerCount = max(1, settings.workerCount)
         counters = ProxyCounters(workerCount: workerCount)
         registry = ServiceRegistry(workerCount: workerCount)
@@ -65,7 +68,11 @@ public final class ProxyServer: Sendable {
             admission: Admission(limitPerClient: settings.maximumConnectionsPerClient),
             publisherMailbox: publisherMailbox, log: log, proxyID: Array(proxyID.utf8))
         state = Mutex(
-            PublisherState(numbering: numbering, table: table, pending: [(publication, workerCount)]))
+            PublisherState(
+                numbering: numbering, table: table,
+                entryPorts: EntryPorts(
+                    settings: settings, workerCount: workerCount, ownPorts: bound.httpPorts + bound.httpsPorts),
+                pending: [(publication, workerCount)]))
         var threads: [Thread] = []
         for index in 0..<workerCount {
             let seed = WorkerSeed(
@@ -81,7 +88,7 @@ public final class ProxyServer: Sendable {
         collector = Mutex(nil)
         do throws(SystemError) {
             let thread = try Thread.start(name: "publisher") { [weak self, publisherMailbox] in
-                while publisherMailbox.wakeup.wait(timeoutMs: -1), let self, self.collect() {}
+                while let timeoutMs = self?.collect() { _ = publisherMailbox.wakeup.wait(timeoutMs: timeoutMs) }
             }
             collector.withLock { $0 = thread }
         } catch {
@@ -105,7 +112,12 @@ public final class ProxyServer: Sendable {
             state.table = table
             state.lastPublishNs = Clock.realtimeNs()
             state.pending.append((publication, mailboxes.count))
+            // What waits at a port that goes is accepted for the old table, what comes to a new one finds the new one.
+            let changes = state.entryPorts.update(to: table, log: log)
+            changes.postClosed(to: mailboxes)
             for mailbox in mailboxes { mailbox.post(.publish(publication)) }
+            changes.postOpened(to: mailboxes)
+            if state.entryPorts.retryAfterMs(nowNs: 0) >= 0 { publisherMailbox.wakeup.ring() }
             return state.version
         }
     }
@@ -116,6 +128,9 @@ public final class ProxyServer: Sendable {
     /// When the table in force was published, nanoseconds since 1970; 0 before the first.
     public var lastPublishNs: UInt64 { state.withLock { $0.lastPublishNs } }
 
+    /// The ports that services ask for, ascending, and why nobody listens at some of them.
+    public var entryPorts: [EntryPortReading] { state.withLock { $0.entryPorts.readings } }
+
     /// Publications that are still alive, the current one included.
     public var livePublicationCount: Int {
         state.withLock { state in
@@ -124,21 +139,28 @@ public final class ProxyServer: Sendable {
         }
     }
 
-    /// Releases retired publications as they come back.
-    /// - Returns: whether to go on.
-    private func collect() -> Bool {
-        state.withLock { collectRetired(&$0) }
-        return !hasStopped.load(ordering: .acquiring)
+    /// Releases retired publications as they come back, and tries ports again that could not be bound.
+    /// - Returns: after how many milliseconds to come again without being called, -1 for never; nil: not any more.
+    private func collect() -> Int? {
+        if hasStopped.load(ordering: .acquiring) { return nil }
+        return state.withLock { state in
+            collectRetired(&state)
+            state.entryPorts.retry(nowNs: Clock.monotonicNs(), log: log).postOpened(to: mailboxes)
+            return state.entryPorts.retryAfterMs(nowNs: Clock.monotonicNs())
+        }
     }
 
     /// Takes back what workers no longer use; the last reference goes here, not on a worker.
     private func collectRetired(_ state: inout sending PublisherState) {
         for message in publisherMailbox.takeAll() {
-            guard case .retired(let publication) = message,
-                let index = state.pending.firstIndex(where: { $0.publication === publication })
-            else { continue }
-            state.pending[index].workers -= 1
-            if state.pending[index].workers == 0 { state.pending.remove(at: index) }
+            switch message {
+            case .retired(let publication):
+                guard let index = state.pending.firstIndex(where: { $0.publication === publication }) else { continue }
+                state.pending[index].workers -= 1
+                if state.pending[index].workers == 0 { state.pending.remove(at: index) }
+            case .closedPort(let port):
+                state.entryPorts.didClose(port)
+            }
         }
     }
 
@@ -146,6 +168,7 @@ public final class ProxyServer: Sendable {
     public func drain(timeoutMs: Int) {
         let deadlineNs = Clock.monotonicNs() + UInt64(max(0, timeoutMs)) * 1_000_000
         for mailbox in mailboxes { mailbox.post(.drain(deadlineNs: deadlineNs)) }
+        state.withLock { $0.entryPorts.isFrozen = true }
     }
 
     /// Waits until all workers have ended. Call `drain` first.

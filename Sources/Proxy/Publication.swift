@@ -19,6 +19,10 @@ final class Publication: Sendable {
 /// What a worker is told from outside.
 enum WorkerMessage: Sendable {
     case publish(Publication)
+    /// A listener of an entry port; it is the worker's from here on.
+    case listen(Listener)
+    /// Listen at that entry port no more.
+    case closePort(UInt16)
     /// Stop accepting, finish what is under way, end by the deadline (CLOCK_MONOTONIC nanoseconds).
     case drain(deadlineNs: UInt64)
 }
@@ -27,4 +31,6 @@ enum WorkerMessage: Sendable {
 enum PublisherMessage: Sendable {
     /// A publication that this worker no longer uses.
     case retired(Publication)
+    /// This worker listens at that entry port no more.
+    case closedPort(UInt16)
 }

@@ -155,8 +155,11 @@ extension Worker {
         case .lingering:
             guard client.pointee.isWriteBlocked, madeProgress(slot) else { return closeClient(slot) }
             setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
+        case .joining:
+            // Its task's connection has the deadline.
+            client.pointee.deadlineNs = .max
         case .tunnel:
-            endTunnel(slot, .ok)
+            endTunnel(slot, .tunnelTimeout)
         case .exchanging:
             let exchange = exchanges[client.pointee.exchange]
             if madeProgress(slot) {
@@ -213,7 +216,7 @@ extension Worker {
         switch client.pointee.state {
         case .tunnel:
             endTunnel(slot, outcome)
-        case .exchanging:
+        case .exchanging, .joining:
             cutExchange(client.pointee.exchange, outcome)
         default:
             closeClient(slot)

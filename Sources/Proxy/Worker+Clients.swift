@@ -48,6 +48,8 @@ extension Worker {
             case .exchanging:
                 pumpRequest(slot)
                 return
+            case .joining:
+                return
             case .tunnel:
                 driveTunnel(slot)
                 return
@@ -59,8 +61,8 @@ extension Worker {
     }
 
     /// Reads into the scratch buffer.
-    /// - Returns: bytes read; 0 at the end of the stream; nil if there is nothing now. A failed read closes the
-    ///   connection: `isGone` tells.
+    /// - Returns: bytes read; 0 at the end of the stream, or if the read failed (`isBroken`); nil if there is nothing
+    ///   now.
     @inline(__always)
     mutating func readClient(_ slot: UInt32, capacity: Int) -> Int? {
         let client = clients[slot]
@@ -69,6 +71,7 @@ extension Worker {
             client.pointee.isReadable = false
             if result.isWouldBlock { return nil }
             client.pointee.isAtEnd = true
+            client.pointee.isBroken = true
             return 0
         }
         if result.count < capacity { client.pointee.isReadable = client.pointee.isPeerClosed }

@@ -51,7 +51,7 @@ extension Worker {
                 }
             }
             exchange.pointee.tried.insert(member.identity)
-            switch open(home, to: member.endpoint) {
+            switch open(home, to: member.endpoint, isWatched: exchange.pointee.kind == .http) {
             case .connecting(let upstream):
                 attach(upstream, to: slot)
                 setDeadline(upstream: upstream, afterMs: connectTimeoutMs(exchange.pointee.service))
@@ -149,12 +149,12 @@ extension Worker {
         return try Socket.create(for: address)
     }
 
-    mutating func open(_ home: Int32, to endpoint: Endpoint) -> OpenResult {
+    /// - Parameter isWatched: the loss of the task's node is watched for from the start; see `watchUpstream`.
+    mutating func open(_ home: Int32, to endpoint: Endpoint, isWatched: Bool) -> OpenResult {
         let address = endpoint.socketAddress
         do throws(SystemError) {
             let descriptor = try createSocket(for: address)
             Socket.setNoDelay(descriptor)
-            Socket.setLivenessProbes(descriptor, userTimeoutMs: Self.lossTimeoutMs, idleS: 5, intervalS: 1, count: 3)
             let result = Socket.connect(descriptor, address)
             if result.isFailure, result.code != Socket.inProgressCode {
                 Socket.close(descriptor)
@@ -164,6 +164,7 @@ extension Worker {
                 UpstreamConnection(
                     descriptor: descriptor, home: home, idleLimitMs: Int32(clamping: settings.upstreamIdleTimeoutMs)))
             states[home].pointee.openCount += 1
+            if isWatched { watchUpstream(slot) }
             counters.add(.upstreamConnectionsOpened)
             counters.set(.upstreamConnectionsActive, UInt64(upstreams.count))
             let token = Token(kind: Kind.upstream, generation: upstreams.generation(of: slot), slot: slot)
@@ -179,10 +180,21 @@ extension Worker {
         }
     }
 
-    /// The poller says that the connect came to an end.
-    mutating func connectFinished(_ slot: UInt32) {
+    /// From here on the loss of the task's node is felt.
+    mutating func watchUpstream(_ slot: UInt32) {
         let upstream = upstreams[slot]
-        let code = Socket.pendingError(upstream.pointee.descriptor)
+        upstream.pointee.isWatched = true
+        Socket.setLivenessProbes(
+            upstream.pointee.descriptor,
+            userTimeoutMs: upstream.pointee.carriesBulk ? Self.bulkLossTimeoutMs : Self.lossTimeoutMs, idleS: 5,
+            intervalS: 1, count: 3)
+    }
+
+    /// The poller says that the connect came to an end.
+    /// - Parameter isSuspect: it also says that something is wrong.
+    mutating func connectFinished(_ slot: UInt32, isSuspect: Bool) {
+        let upstream = upstreams[slot]
+        let code = isSuspect ? Socket.pendingError(upstream.pointee.descriptor) : 0
         if code == 0 {
             states[upstream.pointee.home].pointee.failureCount = 0
             let generation = upstreams.generation(of: slot)
@@ -198,6 +210,7 @@ extension Worker {
     mutating func upstreamConnected(_ slot: UInt32) {
         let upstream = upstreams[slot]
         let exchange = exchanges[upstream.pointee.exchange]
+        if exchange.pointee.kind == .stream { return streamConnected(slot) }
         upstream.pointee.state = .busy
         exchange.pointee.upstreamConnected(nowNs: nowNs)
         sendRequest(upstream.pointee.exchange)
@@ -223,6 +236,7 @@ extension Worker {
         let upstream = upstreams[slot]
         guard upstream.pointee.carriesBulk != carriesBulk else { return }
         upstream.pointee.carriesBulk = carriesBulk
+        guard upstream.pointee.isWatched else { return }
         Socket.setUserTimeout(
             upstream.pointee.descriptor, milliseconds: carriesBulk ? Self.bulkLossTimeoutMs : Self.lossTimeoutMs)
     }

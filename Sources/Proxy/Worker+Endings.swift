@@ -36,6 +36,7 @@ extension Worker {
     /// Ends an exchange whose answer has not begun with one of our own. If it has begun, the client is cut off.
     mutating func endExchange(_ slot: UInt32, with outcome: Outcome) {
         let exchange = exchanges[slot]
+        if exchange.pointee.kind == .stream { return endStream(slot, outcome) }
         if exchange.pointee.answerBegan {
             cutExchange(slot, outcome)
             return
@@ -68,6 +69,7 @@ extension Worker {
     /// Ends an exchange and its client's connection at once: nothing that could still be sent would be true.
     mutating func cutExchange(_ slot: UInt32, _ outcome: Outcome) {
         let exchange = exchanges[slot]
+        if exchange.pointee.kind == .stream { return endStream(slot, outcome) }
         let clientSlot = exchange.pointee.client
         dropUpstream(of: slot)
         // An HTTP/1.0 client takes FIN for the end of the body: only a reset tells it otherwise.
@@ -98,6 +100,12 @@ extension Worker {
         cells.addBytesOut(exchange.pointee.responseByteCount &+ exchange.pointee.tunnelBytesOut)
         counters.subtract(.requestsActive)
         if logRing != nil { log(slot, outcome, status: status, durationUs: durationUs) }
+        release(slot)
+    }
+
+    /// Frees an exchange that was counted and logged.
+    mutating func release(_ slot: UInt32) {
+        let exchange = exchanges[slot]
         buffers.give(&exchange.pointee.sent)
         buffers.give(&exchange.pointee.logged)
         let position = exchange.pointee.held

@@ -120,7 +120,7 @@ extension Worker {
                 return
             }
             if host.tlsOptions < 0 {
-                beginPassthrough(slot, pool: host.pool)
+                beginPassthrough(slot, pool: host.pool, serverName: serverName)
             } else {
                 beginTLS(slot, serverName: serverName, options: host.tlsOptions)
             }
@@ -129,7 +129,7 @@ extension Worker {
         let host = table.host(serverName.raw)
         let rules = host < 0 ? nil : table.hostRules(host)
         if let pool = rules?.passthroughPool, pool >= 0 {
-            beginPassthrough(slot, pool: pool)
+            beginPassthrough(slot, pool: pool, serverName: serverName)
         } else {
             beginTLS(slot, serverName: serverName, options: rules?.tlsOptions ?? 0)
         }

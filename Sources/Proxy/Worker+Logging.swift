@@ -77,6 +77,45 @@ extension Worker {
         }
     }
 
+    /// Keeps the server name of a stream for the log.
+    mutating func keepForLog(_ slot: UInt32, serverName: Bytes) {
+        let count = min(serverName.count, LoggedText.limits.host)
+        guard count > 0 else { return }
+        let exchange = exchanges[slot]
+        exchange.pointee.logged = buffers.take(2 + count)
+        exchange.pointee.logged.tail[0] = UInt8(count >> 8)
+        exchange.pointee.logged.tail[1] = UInt8(count & 255)
+        exchange.pointee.logged.filled(2)
+        exchange.pointee.logged.tail.update(from: serverName.base, count: count)
+        exchange.pointee.logged.filled(count)
+    }
+
+    /// Logs a stream that ended.
+    mutating func logStream(_ slot: UInt32, _ outcome: Outcome) {
+        let exchange = exchanges[slot]
+        var record = AccessRecord()
+        var position = 0
+        record.isStream = true
+        record.isTLS = exchange.pointee.carriesTLS
+        record.host = LoggedText.read(exchange.pointee.logged, &position)
+        record.startedAtNs = Clock.realtimeNs() &- (nowNs &- exchange.pointee.startedNs)
+        record.clientPort = clients[exchange.pointee.client].pointee.peer.port
+        record.outcome = outcome.code
+        record.attempts = exchange.pointee.attempts
+        record.bytesIn = exchange.pointee.tunnelBytesIn
+        record.bytesOut = exchange.pointee.tunnelBytesOut
+        record.durationUs = (nowNs &- exchange.pointee.startedNs) / 1000
+        if exchange.pointee.connectedNs > 0 {
+            record.connectUs = (exchange.pointee.connectedNs &- exchange.pointee.attemptStartedNs) / 1000
+        }
+        if exchange.pointee.attempts > 0 { record.upstream = AddressText.bytes(at: &exchange.pointee.upstreamText).raw }
+        var service = serviceName(slot)
+        service.withUTF8 { name in
+            record.service = UnsafeRawBufferPointer(name)
+            push(&record, client: exchange.pointee.client, requestID: exchange.pointee.requestID)
+        }
+    }
+
     func serviceName(_ slot: UInt32) -> String {
         let exchange = exchanges[slot]
         let index = Int(exchange.pointee.serviceIndex)

@@ -11,6 +11,8 @@ extension Worker {
         for message in mailbox.takeAll() {
             switch message {
             case .publish(let publication): adopt(publication)
+            case .listen(let listener): openListener(listener)
+            case .closePort(let port): closeListeners(ofPort: port)
             case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
             }
         }
@@ -94,16 +96,9 @@ extension Worker {
     /// Stops accepting and closes what is idle; every answer from here on ends its connection.
     mutating func drain(deadlineNs: UInt64) {
         if !isDraining {
-            // What waits is established for its clients: closing the listener would reset it.
-            for position in listeners.indices {
-                while !isAcceptPaused, listeners[position].descriptor >= 0, acceptBatch(position) {}
-            }
+            for position in listeners.indices { acceptWaiting(position) }
             isDraining = true
-            for listener in listeners where listener.descriptor >= 0 {
-                if !listener.isPaused { poller.remove(listener.descriptor) }
-                Socket.close(listener.descriptor)
-            }
-            listeners.removeAll()
+            closeAllListeners()
         }
         drainDeadlineNs = deadlineNs
         while let slot = idleClients.oldest { closeClient(slot) }

@@ -1,5 +1,15 @@
-// Tunnels: after a 101, bytes pass both ways as they are until both sides have ended, or nothing moved for too long.
-// A tunnel keeps no publication: whatever is swapped, it never notices.
+// Tunnels: bytes pass both ways as they are until both sides have ended, one of them failed, or nothing moved for too
+// long. After a 101, and for streams from their first byte on. A tunnel keeps no publication: whatever is swapped, it
+// never notices.
+//
+//   what happens                          what follows
+//   a side sends FIN                      FIN to the other once all before it is out; the other direction goes on, and
+//                                         from here on silence is allowed for `idle_timeout` only
+//   both sides have sent FIN              closed, outcome ok
+//   a side's connection is reset          what the kernel still has of a task is passed on; reset to the other
+//   a side does not take its bytes        its peer is read no more until it does
+//   nothing moved for `tunnel_timeout`    closed, outcome tunnel_timeout
+//   the drain's deadline                  reset to both
 
 internal import Kernel
 internal import Routing
@@ -22,9 +32,17 @@ extension Worker {
         driveTunnel(exchange.pointee.client)
     }
 
+    /// Something moved, or ended: silence counts from here.
+    @inline(__always)
     mutating func touchTunnel(_ slot: UInt32) {
-        let service = exchanges[clients[slot].pointee.exchange].pointee.service
-        let timeoutMs = service.tunnelTimeoutMs >= 0 ? Int(service.tunnelTimeoutMs) : settings.tunnelTimeoutMs
+        let exchange = exchanges[clients[slot].pointee.exchange]
+        let service = exchange.pointee.service
+        var timeoutMs = service.tunnelTimeoutMs >= 0 ? Int(service.tunnelTimeoutMs) : settings.tunnelTimeoutMs
+        if clients[slot].pointee.isAtEnd || upstreams[exchange.pointee.upstream].pointee.isAtEnd {
+            // Half open is legitimate, but mostly it is a peer that will never say anything again.
+            let idleMs = idleTimeoutMs(service.idleTimeoutMs)
+            if idleMs > 0 { timeoutMs = timeoutMs > 0 ? min(timeoutMs, idleMs) : idleMs }
+        }
         setDeadline(client: slot, afterMs: timeoutMs)
     }
 
@@ -59,7 +77,14 @@ extension Worker {
                 return true
             }
             guard let count = readClient(slot, capacity: Int(client.pointee.readSize)) else { break }
-            if count == 0 { break }
+            if count == 0 {
+                if client.pointee.isBroken {
+                    endTunnel(slot, .clientClosed)
+                    return false
+                }
+                touchTunnel(slot)
+                break
+            }
             budget -= count
             let size = client.pointee.readSize
             guard passUp(slot, UnsafeRawBufferPointer(start: scratch, count: count)) else { return false }
@@ -79,22 +104,41 @@ extension Worker {
         let exchange = exchanges[clients[slot].pointee.exchange]
         let upstream = upstreams[exchange.pointee.upstream]
         touchTunnel(slot)
-        exchange.pointee.tunnelBytesIn &+= UInt64(bytes.count)
         guard let base = bytes.baseAddress, bytes.count > 0 else { return true }
         sink.reset()
         sink.append(Bytes(base.assumingMemoryBound(to: UInt8.self), count: bytes.count))
         switch writeUpstream(exchange.pointee.upstream) {
         case .done:
+            exchange.pointee.tunnelBytesIn &+= UInt64(bytes.count)
             let isBulk = upstream.pointee.isWriteBlocked || bytes.count >= Self.bulkSize
             if isBulk { setCarriesBulk(exchange.pointee.upstream, true) }
             return true
         case .failed:
-            endTunnel(slot, .reset)
+            loseTunnel(slot, unsent: bytes)
             return false
         case .overloaded:
             endTunnel(slot, .overloaded)
             return false
         }
+    }
+
+    /// The task's connection failed. A stream of which nothing was passed on yet goes to another task; else what the
+    /// kernel still has of the task is the client's, and then the reset.
+    mutating func loseTunnel(_ slot: UInt32, unsent: UnsafeRawBufferPointer? = nil) {
+        let client = clients[slot]
+        let exchange = exchanges[client.pointee.exchange]
+        let upstream = exchange.pointee.upstream
+        if exchange.pointee.kind == .stream, exchange.pointee.isUntouched {
+            // At most one read's worth into an empty buffer: it fits.
+            if client.pointee.input.isEmpty, let unsent { _ = buffers.append(unsent, to: &client.pointee.input) }
+            loseUpstream(upstream, .reset)
+            return
+        }
+        if unsent != nil {
+            upstreams[upstream].pointee.isReadable = true
+            guard moveDown(slot) else { return }
+        }
+        endTunnel(slot, .reset)
     }
 
     /// From the task to the client.
@@ -112,9 +156,10 @@ extension Worker {
             var count = 0
             switch readUpstream(upstreamSlot, capacity: Int(upstream.pointee.readSize)) {
             case .bytes(let more): count = more
-            case .nothing, .end: break
+            case .nothing: break
+            case .end: touchTunnel(slot)
             case .failed:
-                endTunnel(slot, .reset)
+                loseTunnel(slot)
                 return false
             }
             if count == 0 { break }
@@ -135,7 +180,8 @@ extension Worker {
         return true
     }
 
-    /// Closes both sides. A failure of one side is passed on to the other as a reset.
+    /// Closes both sides. A failure of one side is passed on to the other as a reset, and what is cut off is cut off
+    /// visibly.
     mutating func endTunnel(_ slot: UInt32, _ outcome: Outcome) {
         let client = clients[slot]
         let exchangeSlot = client.pointee.exchange
@@ -144,11 +190,18 @@ extension Worker {
         switch outcome {
         case .reset: Socket.resetOnClose(client.pointee.descriptor)
         case .clientClosed: Socket.resetOnClose(upstreams[upstream].pointee.descriptor)
+        case .drained, .overloaded:
+            Socket.resetOnClose(client.pointee.descriptor)
+            Socket.resetOnClose(upstreams[upstream].pointee.descriptor)
         default: break
         }
         closeUpstream(upstream)
-        counters.subtract(.tunnelsActive)
-        finish(exchangeSlot, outcome, status: 101)
+        if exchanges[exchangeSlot].pointee.kind == .stream {
+            finishStream(exchangeSlot, outcome)
+        } else {
+            counters.subtract(.tunnelsActive)
+            finish(exchangeSlot, outcome, status: 101)
+        }
         client.pointee.exchange = Slab<Exchange>.none
         closeClient(slot)
     }

@@ -17,7 +17,9 @@ extension Worker {
         case .connecting:
             if !readiness.isDisjoint(with: [.readable, .peerClosed]) { upstream.pointee.isReadable = true }
             if readiness.contains(.peerClosed) { upstream.pointee.isPeerClosed = true }
-            if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) { connectFinished(slot) }
+            if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) {
+                connectFinished(slot, isSuspect: !readiness.isDisjoint(with: [.failed, .hungUp]))
+            }
             return
         case .idle:
             // The task closed it, or said something unasked: either way it is of no more use.
@@ -61,7 +63,10 @@ extension Worker {
         case .busy:
             let began = exchanges[upstream.pointee.exchange].pointee.answerBegan
             loseUpstream(slot, began ? .bodyTimeout : .responseTimeout)
-        case .tunnel: upstream.pointee.deadlineNs = .max
+        case .tunnel:
+            // A stream that stays.
+            upstream.pointee.deadlineNs = .max
+            watchUpstream(slot)
         }
     }
 
@@ -101,6 +106,7 @@ extension Worker {
         exchange.pointee.upstream = Slab<UpstreamConnection>.none
         closeUpstream(upstream)
         exchange.pointee.prepareRetry()
+        if exchange.pointee.kind == .stream { rejoin(exchange.pointee.client) }
         connect(slot)
     }
 
