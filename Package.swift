@@ -70,7 +70,7 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire", "Support"], swiftSettings: common),
         .testTarget(name: "ModelTests", dependencies: ["Model"], swiftSettings: common),
         .testTarget(name: "RoutingTests", dependencies: ["Routing", "Model"], swiftSettings: common),
-        .testTarget(name: "TLSTests", dependencies: ["TLS", "Kernel", "Support"], swiftSettings: common),
+        .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL", "Kernel", "Support"], swiftSettings: common),
         .testTarget(
             name: "SecretsTests", dependencies: ["Secrets", "Model", "Kernel", "Support"], swiftSettings: common),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),

@@ -31,6 +31,7 @@ SSL *il_stream_new(SSL_CTX *context, il_tls_memory *memory, int is_server, const
         SSL_free(ssl);
         return NULL;
     }
+    made->memory = memory;
     made->name_count = (uint16_t)name_count;
     if (name_count > 0) memcpy(made->name, name, name_count);
     // SSL_set_bio takes one reference for both directions.
@@ -91,11 +92,11 @@ static void watch_message(int is_written, int version, int type, const void *byt
     if (is_written || type != SSL3_RT_HANDSHAKE) return;
     il_tls_state *state = il_state_of(ssl);
     if (state == NULL || !state->is_established) return;
-    if (++state->idle_messages <= IL_IDLE_MESSAGE_LIMIT) return;
+    state->idle_cost += IL_MESSAGE_COST;
+    if (state->idle_cost <= IL_IDLE_COST_LIMIT) return;
     state->failure = IL_FAILURE_FLOOD;
     // What waits in the window is not looked at any more.
-    il_tls_memory *memory = BIO_get_data(SSL_get_rbio(ssl));
-    memory->input_count = 0;
+    state->memory->input_count = 0;
 }
 
 void il_stream_watch(SSL_CTX *context, int is_server) {

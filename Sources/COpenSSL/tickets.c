@@ -83,7 +83,9 @@ void il_ticket_cache_free(struct il_ticket_cache *cache) {
 }
 
 static struct il_ticket_cache *cache_of(SSL *ssl) {
-    il_tls_memory *memory = BIO_get_data(SSL_get_rbio(ssl));
+    il_tls_state *state = il_state_of(ssl);
+    if (state == NULL) return NULL;
+    il_tls_memory *memory = state->memory;
     if (memory->ticket_cache != NULL) return memory->ticket_cache;
     struct il_ticket_cache *cache = OPENSSL_zalloc(sizeof(*cache));
     if (cache == NULL) return NULL;

@@ -10,7 +10,7 @@ public final class TLSCertificate: @unchecked Sendable {
     // X509 and EVP_PKEY are counted by atomics and not changed after parsing.
     let leaf: OpaquePointer
     let key: OpaquePointer
-    let chain: OpaquePointer?
+    let chain: OpaquePointer
     /// DNS names in lower case, wildcards as `*.example.com`; without any, the common name.
     public let names: [String]
     /// Clients ignore the common name: they will not accept this certificate for any host.
@@ -19,6 +19,8 @@ public final class TLSCertificate: @unchecked Sendable {
     public let notBefore: Int64
     public let notAfter: Int64
     public let keyKind: KeyKind
+    /// Until when the OCSP response is sent; nil: none was given, or it cannot be used.
+    public let stapleNotAfter: Int64?
     /// SHA-256 of chain, key and staple: equal for equal contents.
     public let contentHash: [UInt8]
 
@@ -27,30 +29,33 @@ public final class TLSCertificate: @unchecked Sendable {
     ///   - keyPEM: nil: the key is in `chainPEM`.
     ///   - stapleDER: an OCSP response for the certificate.
     public init(chainPEM: [UInt8], keyPEM: [UInt8]? = nil, stapleDER: [UInt8]? = nil) throws(TLSError) {
-        let certificates = try CertificateReader.certificates(chainPEM, what: "certificate")
-        var isTaken = false
-        defer { if !isTaken { certificates.forEach { X509_free($0) } } }
-        let key = try CertificateReader.privateKey(keyPEM ?? chainPEM)
-        defer { if !isTaken { EVP_PKEY_free(key) } }
-        guard X509_check_private_key(certificates[0], key) == 1 else {
-            ERR_clear_error()
-            throw TLSError(
-                kind: .configuration,
-                description: "the key does not belong to the certificate; give the key it was made with")
+        var contents = try CertificateReader.read(chainPEM, what: "certificate")
+        guard let leaf = contents.certificates.first else {
+            throw CertificateReader.wrong(
+                "the certificate file holds no PEM certificate: it must begin with -----BEGIN CERTIFICATE-----")
         }
-        guard let chain = OPENSSL_sk_new_null() else { throw .fromQueue(.configuration, "cannot keep the chain") }
-        for issuer in certificates.dropFirst() {
-            guard OPENSSL_sk_push(chain, UnsafeRawPointer(issuer)) > 0 else {
-                OPENSSL_sk_free(chain)
-                throw .fromQueue(.configuration, "cannot keep the chain")
-            }
+        guard contents.certificates.count <= CertificateReader.chainLimit else {
+            throw CertificateReader.wrong(
+                "the certificate file holds \(contents.certificates.count) certificates: give the chain, not a bundle")
         }
-        leaf = certificates[0]
+        let key: OpaquePointer
+        if let keyPEM {
+            let keyContents = try CertificateReader.read(keyPEM, what: "key")
+            key = try CertificateReader.privateKey(keyContents, for: leaf, what: "key")
+        } else {
+            key = try CertificateReader.privateKey(contents, for: leaf, what: "certificate")
+        }
+        guard let chain = Self.stack(of: contents.certificates.dropFirst()) else {
+            EVP_PKEY_free(key)
+            throw .fromQueue(.configuration, "cannot keep the chain")
+        }
+        self.leaf = leaf
         self.key = key
         self.chain = chain
-        (names, isCommonNameOnly) = CertificateNames.read(certificates[0])
-        notBefore = CertificateNames.seconds(X509_get0_notBefore(certificates[0]))
-        notAfter = CertificateNames.seconds(X509_get0_notAfter(certificates[0]))
+        contents.certificates = []
+        (names, isCommonNameOnly) = CertificateNames.read(leaf)
+        notBefore = CertificateNames.seconds(X509_get0_notBefore(leaf))
+        notAfter = CertificateNames.seconds(X509_get0_notAfter(leaf))
         switch EVP_PKEY_get_base_id(key) {
         case EVP_PKEY_RSA: keyKind = .rsa
         case EVP_PKEY_EC: keyKind = .ecdsa
@@ -58,7 +63,21 @@ public final class TLSCertificate: @unchecked Sendable {
         default: keyKind = .other
         }
         contentHash = Self.hash(chainPEM: chainPEM, keyPEM: keyPEM, stapleDER: stapleDER)
-        isTaken = true
+        // OpenSSL computes these when first asked, under a lock: workers should find them there.
+        _ = X509_check_purpose(leaf, -1, 0)
+        stapleNotAfter = stapleDER.flatMap { Staple.attach($0, to: leaf) }
+    }
+
+    /// A stack that holds the references; nil without memory.
+    private static func stack(of certificates: ArraySlice<OpaquePointer>) -> OpaquePointer? {
+        guard let stack = OPENSSL_sk_new_null() else { return nil }
+        for certificate in certificates {
+            guard OPENSSL_sk_push(stack, UnsafeRawPointer(certificate)) > 0 else {
+                OPENSSL_sk_free(stack)
+                return nil
+            }
+        }
+        return stack
     }
 
     deinit {
@@ -93,52 +112,4 @@ public final class TLSCertificate: @unchecked Sendable {
 extension TLSCertificate: CustomStringConvertible, CustomReflectable {
     public var description: String { "certificate for \(names.joined(separator: ", "))" }
     public var customMirror: Mirror { Mirror(self, children: []) }
-}
-
-/// Reads what a certificate says about itself.
-enum CertificateNames {
-    /// DNS names; if there are none, the common name.
-    static func read(_ certificate: OpaquePointer) -> (names: [String], isCommonNameOnly: Bool) {
-        let found = alternativeNames(certificate)
-        if !found.isEmpty { return (found, false) }
-        return (commonName(certificate).map { [$0] } ?? [], true)
-    }
-
-    private static func alternativeNames(_ certificate: OpaquePointer) -> [String] {
-        guard let list = X509_get_ext_d2i(certificate, NID_subject_alt_name, nil, nil) else { return [] }
-        let stack = OpaquePointer(list)
-        defer { GENERAL_NAMES_free(stack) }
-        var names: [String] = []
-        for index in 0..<OPENSSL_sk_num(stack) {
-            guard let item = OPENSSL_sk_value(stack, index) else { continue }
-            let name = item.assumingMemoryBound(to: GENERAL_NAME.self)
-            guard name.pointee.type == GEN_DNS, let text = text(name.pointee.d.dNSName) else { continue }
-            names.append(text)
-        }
-        return names
-    }
-
-    private static func commonName(_ certificate: OpaquePointer) -> String? {
-        let subject = X509_get_subject_name(certificate)
-        let index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1)
-        guard index >= 0, let entry = X509_NAME_get_entry(subject, index) else { return nil }
-        return text(X509_NAME_ENTRY_get_data(entry))
-    }
-
-    /// A name in lower case; nil if it holds what no host name does (a NUL above all: it would end a C string early).
-    private static func text(_ string: UnsafeMutablePointer<ASN1_STRING>?) -> String? {
-        guard let string, let data = ASN1_STRING_get0_data(string) else { return nil }
-        let bytes = UnsafeBufferPointer(start: data, count: Int(ASN1_STRING_length(string)))
-        guard !bytes.isEmpty, bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
-        return String(decoding: bytes, as: UTF8.self).lowercased()
-    }
-
-    static func seconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64 {
-        var days: Int32 = 0
-        var seconds: Int32 = 0
-        guard let epoch = ASN1_TIME_set(nil, 0) else { return 0 }
-        defer { ASN1_TIME_free(epoch) }
-        guard ASN1_TIME_diff(&days, &seconds, epoch, time) == 1 else { return 0 }
-        return Int64(days) * 86400 + Int64(seconds)
-    }
 }

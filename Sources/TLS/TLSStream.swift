@@ -108,29 +108,40 @@ public struct TLSStream {
 
     /// Goes on with the handshake.
     public func handshake() -> Handshake {
-        Self.emptyErrors()
+        assertNoErrors()
         let status = SSL_do_handshake(ssl)
         if status == 1 {
             state.pointee.is_established = 1
+            // A handshake that went well may have left what it tried first.
+            ERR_clear_error()
             return .done
         }
         switch SSL_get_error(ssl, status) {
-        case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .needsInput
+        case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE:
+            ERR_clear_error()
+            return .needsInput
         default: return .failed(.take(ssl, state))
         }
     }
 
     /// Decrypts what was received, at most `capacity` bytes at a time (one record holds up to 16 KiB).
     public func read(into buffer: UnsafeMutableRawPointer, capacity: Int) -> Read {
-        Self.emptyErrors()
+        // To find nothing would cost OpenSSL a buffer of 16 KiB.
+        if state.pointee.memory.pointee.input_count == 0, SSL_has_pending(ssl) == 0 { return .needsInput }
+        assertNoErrors()
         let count = SSL_read(ssl, buffer, Int32(clamping: capacity))
+        if state.pointee.failure != 0 { return .failed(.take(ssl, state)) }
         if count > 0 {
-            state.pointee.idle_messages = 0
+            if state.pointee.idle_cost != 0 {
+                state.pointee.idle_cost -= 1
+                ERR_clear_error()
+            }
             return .bytes(Int(count))
         }
         switch SSL_get_error(ssl, count) {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE:
-            return state.pointee.failure == 0 ? .needsInput : .failed(.take(ssl, state))
+            ERR_clear_error()
+            return .needsInput
         case SSL_ERROR_ZERO_RETURN: return .ended
         default: return .failed(.take(ssl, state))
         }
@@ -141,7 +152,7 @@ public struct TLSStream {
     public func write(_ bytes: UnsafeRawPointer, count: Int) -> TLSFailure? {
         var offset = 0
         while offset < count {
-            Self.emptyErrors()
+            assertNoErrors()
             let taken = SSL_write(ssl, bytes + offset, Int32(clamping: count - offset))
             guard taken > 0 else { return .take(ssl, state) }
             offset += Int(taken)
@@ -151,12 +162,13 @@ public struct TLSStream {
 
     /// Says close_notify. Reading may go on.
     public func closeNotify() {
-        Self.emptyErrors()
+        assertNoErrors()
         if state.pointee.is_established != 0 { _ = SSL_shutdown(ssl) }
         ERR_clear_error()
     }
 
-    /// Every failure empties this thread's queue, so there is seldom anything to do.
+    /// OpenSSL's verdict on a call depends on this thread's error queue, and to look at it each time would cost as much
+    /// as a small record. So whatever may fill it empties it: every failure, every handshake, every file that is read.
     @inline(__always)
-    private static func emptyErrors() { if ERR_peek_error() != 0 { ERR_clear_error() } }
+    private func assertNoErrors() { assert(ERR_peek_error() == 0, "an earlier call left its errors") }
 }

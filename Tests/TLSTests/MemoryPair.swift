@@ -5,20 +5,7 @@ import Testing
 
 @testable import TLS
 
-/// Credentials in a folder, as bytes.
-struct Credentials {
-    let authority: TestAuthority
-
-    func bytes(_ file: String) throws -> [UInt8] { try readFile("\(authority.folder)/\(file)") }
-
-    func certificate(_ name: String) throws -> TLSCertificate {
-        try TLSCertificate(chainPEM: bytes("\(name).pem"), keyPEM: bytes("\(name).key"))
-    }
-
-    var authorities: [UInt8] { get throws { try bytes("ca.pem") } }
-}
-
-/// Two ends; `pump` moves what each has written to the other.
+/// Two ends; what each has written waits until the other is given it.
 final class MemoryPair {
     let clientSpace: TLSWorkspace
     let serverSpace: TLSWorkspace
@@ -26,20 +13,23 @@ final class MemoryPair {
     let server: TLSStream
     var clientResult = TLSStream.Handshake.needsInput
     var serverResult = TLSStream.Handshake.needsInput
-    private var toClient: [UInt8] = []
-    private var toServer: [UInt8] = []
+    var toClient: [UInt8] = []
+    var toServer: [UInt8] = []
 
     init(
         client: TLSClientPolicy, name: String? = "localhost", session: TLSResumption? = nil, server: TLSServerPolicy,
-        certificates: [TLSCertificate], routedName: String? = nil
+        certificates: [TLSCertificate], routedName: String? = nil, serverSpace: TLSWorkspace? = nil,
+        isAddress: Bool = false
     ) throws {
-        clientSpace = try #require(TLSWorkspace())
-        serverSpace = try #require(TLSWorkspace())
+        clientSpace = try #require(TLSWorkspace(outputCapacity: 1))
+        let space = try #require(serverSpace ?? TLSWorkspace(outputCapacity: 1))
+        self.serverSpace = space
         self.client = try #require(
-            TLSStream(client: client, serverName: name, session: session, workspace: clientSpace))
-        let space = serverSpace
+            TLSStream(
+                client: client, serverName: name, isAddress: isAddress, session: session, workspace: clientSpace))
+        let routed = routedName ?? (isAddress ? "" : name ?? "")
         self.server = try #require(
-            Array((routedName ?? name ?? "").utf8).withUnsafeBytes {
+            Array(routed.utf8).withUnsafeBytes {
                 TLSStream(server: server, certificates: certificates, serverName: $0, workspace: space)
             })
     }
@@ -49,33 +39,49 @@ final class MemoryPair {
         server.free()
     }
 
-    private func step(_ space: TLSWorkspace, _ input: inout [UInt8], _ output: inout [UInt8], _ body: () -> Void) {
-        input.withUnsafeBytes {
-            space.setInput($0)
-            body()
-        }
-        input.removeAll()
-        output += Array(space.output)
-        space.dropOutput()
-    }
-
     /// One turn of each side's handshake.
     func turn() {
-        step(clientSpace, &toClient, &toServer) {
-            if clientResult == .needsInput { clientResult = client.handshake() }
-        }
-        step(serverSpace, &toServer, &toClient) {
-            if serverResult == .needsInput { serverResult = server.handshake() }
-        }
+        turnClient()
+        turnServer()
     }
 
-    func shakeHands() {
+    func turnClient() {
+        guard clientResult == .needsInput else { return }
+        clientResult = Self.give(&toClient, clientSpace, &toServer) { client.handshake() }
+    }
+
+    func turnServer() {
+        guard serverResult == .needsInput else { return }
+        serverResult = Self.give(&toServer, serverSpace, &toClient) { server.handshake() }
+    }
+
+    @discardableResult
+    func shakeHands() -> MemoryPair {
         for _ in 0..<6 where clientResult == .needsInput || serverResult == .needsInput { turn() }
+        return self
     }
 
-    private func readAll(_ stream: TLSStream) -> (bytes: [UInt8], end: TLSStream.Read) {
+    var isDone: Bool { clientResult == .done && serverResult == .done }
+
+    /// Lets `body` have `input` as its window and takes its output.
+    static func give<Result>(
+        _ input: inout [UInt8], _ space: TLSWorkspace, _ output: inout [UInt8], _ body: () -> Result
+    ) -> Result {
+        let taken = input
+        let result = taken.withUnsafeBytes { window in
+            space.setInput(window)
+            let result = body()
+            input = Array(space.remainingInput)
+            return result
+        }
+        output += Array(space.output)
+        space.dropOutput()
+        return result
+    }
+
+    static func readAll(_ stream: TLSStream, capacity: Int = 20_000) -> (bytes: [UInt8], end: TLSStream.Read) {
         var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 20_000)
+        var buffer = [UInt8](repeating: 0, count: capacity)
         while true {
             let result = buffer.withUnsafeMutableBytes { raw -> TLSStream.Read in
                 guard let base = raw.baseAddress else { return .needsInput }
@@ -86,28 +92,37 @@ final class MemoryPair {
         }
     }
 
-    private func write(_ bytes: [UInt8], to stream: TLSStream, _ space: TLSWorkspace, _ output: inout [UInt8]) {
-        let failure = bytes.withUnsafeBytes { raw in
-            raw.baseAddress.flatMap { stream.write($0, count: raw.count) }
-        }
-        #expect(failure == nil)
-        output += Array(space.output)
-        space.dropOutput()
+    static func write(_ bytes: [UInt8], to stream: TLSStream) -> TLSFailure? {
+        bytes.withUnsafeBytes { raw in raw.baseAddress.flatMap { stream.write($0, count: raw.count) } }
     }
 
-    /// Writes at the client and reads at the server.
+    /// Writes at the client without handing it to the server.
+    func writeUp(_ bytes: [UInt8]) {
+        var nothing: [UInt8] = []
+        #expect(Self.give(&nothing, clientSpace, &toServer) { Self.write(bytes, to: client) } == nil)
+    }
+
+    func writeDown(_ bytes: [UInt8]) {
+        var nothing: [UInt8] = []
+        #expect(Self.give(&nothing, serverSpace, &toClient) { Self.write(bytes, to: server) } == nil)
+    }
+
+    /// Reads at the server what waits for it.
+    func readUp(capacity: Int = 20_000) -> (bytes: [UInt8], end: TLSStream.Read) {
+        Self.give(&toServer, serverSpace, &toClient) { Self.readAll(server, capacity: capacity) }
+    }
+
+    func readDown(capacity: Int = 20_000) -> (bytes: [UInt8], end: TLSStream.Read) {
+        Self.give(&toClient, clientSpace, &toServer) { Self.readAll(client, capacity: capacity) }
+    }
+
     func sendUp(_ bytes: [UInt8]) -> (bytes: [UInt8], end: TLSStream.Read) {
-        write(bytes, to: client, clientSpace, &toServer)
-        var result: (bytes: [UInt8], end: TLSStream.Read) = ([], .needsInput)
-        step(serverSpace, &toServer, &toClient) { result = readAll(server) }
-        return result
+        writeUp(bytes)
+        return readUp()
     }
 
-    /// Writes at the server and reads at the client.
     func sendDown(_ bytes: [UInt8]) -> (bytes: [UInt8], end: TLSStream.Read) {
-        write(bytes, to: server, serverSpace, &toClient)
-        var result: (bytes: [UInt8], end: TLSStream.Read) = ([], .needsInput)
-        step(clientSpace, &toClient, &toServer) { result = readAll(client) }
-        return result
+        writeDown(bytes)
+        return readDown()
     }
 }

@@ -70,10 +70,12 @@ enum { IL_FAILURE_NONE = 0, IL_FAILURE_SERVER_NAME = 1, IL_FAILURE_FLOOD = 2 };
 
 /// What belongs to one connection beside its SSL, which owns and frees it.
 typedef struct {
+    /// What the connection reads and writes; it holds a reference to its BIO.
+    il_tls_memory *memory;
     /// Of a client: the newest session the server offered, to be taken by the owner.
     SSL_SESSION *session;
-    /// Handshake messages after the handshake since the last application data.
-    uint32_t idle_messages;
+    /// Grows by IL_MESSAGE_COST with each handshake message after the handshake, shrinks by 1 with each read of data.
+    uint32_t idle_cost;
     uint8_t is_established;
     uint8_t failure;
     /// The server name that routing has read from the ClientHello, without a trailing dot.
@@ -81,14 +83,21 @@ typedef struct {
     char name[];
 } il_tls_state;
 
-/// More handshake messages than this without application data between them end a connection.
-enum { IL_IDLE_MESSAGE_LIMIT = 64 };
+/// A connection ends after 64 handshake messages with no data between them, or more than one for each 16 reads of data:
+/// key updates and tickets come once in a while, in gigabytes or hours.
+enum { IL_MESSAGE_COST = 16, IL_IDLE_COST_LIMIT = 64 * IL_MESSAGE_COST };
 
 /// A connection that reads and writes `memory`. NULL without memory.
 SSL *il_stream_new(SSL_CTX *context, il_tls_memory *memory, int is_server, const char *name, size_t name_count,
                    il_tls_state **state);
 /// Installs what watches the messages of every connection of this context.
 void il_stream_watch(SSL_CTX *context, int is_server);
+
+// MARK: Keys (keys.c)
+
+/// The private key in DER, to be freed; NULL if there is none. Leaves the error queue empty.
+/// @param kind EVP_PKEY_RSA or EVP_PKEY_EC if that is to be expected: it is quicker.
+EVP_PKEY *il_private_key(const uint8_t *bytes, size_t count, int is_pkcs8, int kind);
 
 // MARK: Macros
 
@@ -127,6 +136,8 @@ static inline int il_ssl_set_server_name(SSL *ssl, const char *name) {
 /// Makes an empty memory BIO say "try again" instead of "end".
 static inline void il_bio_wait_when_empty(BIO *bio) { BIO_set_mem_eof_return(bio, -1); }
 static inline size_t il_bio_pending(BIO *bio) { return BIO_ctrl_pending(bio); }
+/// Frees OpenSSL's memory and wipes it first.
+static inline void il_clear_free(void *bytes, size_t count) { OPENSSL_clear_free(bytes, count); }
 static inline int il_error_library(unsigned long code) { return ERR_GET_LIB(code); }
 static inline int il_error_reason(unsigned long code) { return ERR_GET_REASON(code); }
 /// No memory, or an assumption that did not hold: not the peer's fault.
