@@ -154,7 +154,8 @@ import Testing
     @Test(arguments: [
         ("localhost", "localhost", true), ("LocalHost", "localhost", true), ("localhost", "LOCALHOST", true),
         ("localhost", "localhost.", false), ("localhost", "other", false), ("localhost", "", false),
-        ("localhost", "localhos", false), ("localhost", "localhostt", false), (nil, "", true), (nil, "localhost", false),
+        ("localhost", "localhos", false), ("localhost", "localhostt", false), (nil, "", true),
+        (nil, "localhost", false),
     ])
     func theNameIsTheOneThatWasRoutedBy(sent: String?, routed: String, isGood: Bool) throws {
         for version in [TLS1_2_VERSION, TLS1_3_VERSION] {
