@@ -1,10 +1,13 @@
 // The data plane as a whole: binds the listeners, starts the workers, publishes tables to them, and drains them.
-// Publishing happens on the caller's thread under a lock of its own; the workers only ever take a finished object.
+// Publishing happens on the caller's thread; the workers only ever take a finished object. It has a lock of its own, so
+// that publications leave in order; who only reads never waits for a table that is compiled or a certificate that is
+// parsed. The order of the locks: publishing, then state.
 
 internal import Kernel
 public import Model
 public import Routing
 internal import Synchronization
+internal import TLS
 public import Telemetry
 
 /// Why the proxy cannot start, in one line for the operator.
@@ -29,12 +32,21 @@ public final class ProxyServer: Sendable {
     private let workers: Mutex<[Thread]>
     private let collector: Mutex<Thread?>
     private let hasStopped = Atomic<Bool>(false)
+    private let publishing: Mutex<Publishing>
     private let state: Mutex<PublisherState>
 
+    /// What only publishers need.
+    private struct Publishing {
+        var numbering: Numbering
+        var builder: TLSTableBuilder
+        var secrets = SecretFiles()
+        var log: TLSReportLog
+        var newest: Publication
+    }
+
     private struct PublisherState {
-        var numbering = Numbering()
-        var version: UInt64 = 0
         var table: RouteTable
+        var report = TLSReport()
         var lastPublishNs: UInt64 = 0
         var entryPorts: EntryPorts
         /// Publications that some worker may still use, with the workers that have not handed them back.
@@ -62,14 +74,25 @@ public final class ProxyServer: Sendable {
         }
         var numbering = Numbering()
         let table = RouteTable(compiling: Snapshot(), version: 0, numbering: &numbering)
-        let publication = Publication(table: table, counters: registry.update([]))
+        var builder: TLSTableBuilder
+        do throws(TLSError) {
+            builder = try TLSTableBuilder(settings.tls)
+        } catch {
+            for listener in bound.listeners.joined() { Socket.close(listener.descriptor) }
+            throw ProxyStartError(description: "the TLS settings cannot be used: \(error)")
+        }
+        let publication = Publication(
+            table: table, tls: builder.build(table, SecretFiles()).table, counters: registry.update([]), number: 0)
         let shared = WorkerShared(
             settings: settings, counters: counters, registry: registry,
             admission: Admission(limitPerClient: settings.maximumConnectionsPerClient),
             publisherMailbox: publisherMailbox, log: log, proxyID: Array(proxyID.utf8))
+        publishing = Mutex(
+            Publishing(
+                numbering: numbering, builder: builder, log: TLSReportLog(log: log), newest: publication))
         state = Mutex(
             PublisherState(
-                numbering: numbering, table: table,
+                table: table,
                 entryPorts: EntryPorts(
                     settings: settings, workerCount: workerCount, ownPorts: bound.httpPorts + bound.httpsPorts),
                 pending: [(publication, workerCount)]))
@@ -97,20 +120,44 @@ public final class ProxyServer: Sendable {
     }
 
     /// Makes a snapshot the one that requests are routed by. Requests under way keep the one they began with.
+    /// - Parameter secrets: what its names of secrets stand for; nil: what it was.
     /// - Returns: the version of the table; it grows by one with each call.
     @discardableResult
-    public func publish(_ snapshot: Snapshot) -> UInt64 {
-        state.withLock { state in
-            collectRetired(&state)
-            state.version += 1
-            let table = RouteTable(compiling: snapshot, version: state.version, numbering: &state.numbering)
+    public func publish(_ snapshot: Snapshot, secrets: SecretFiles? = nil) -> UInt64 {
+        publishing.withLock { publishing in
+            if let secrets { publishing.secrets = secrets }
+            let version = publishing.newest.table.version + 1
+            let table = RouteTable(compiling: snapshot, version: version, numbering: &publishing.numbering)
             let services = table.services.enumerated().map { index, service in
                 (slot: table.service(Int32(index)).statsSlot, name: service.name)
             }
-            let publication = Publication(table: table, counters: registry.update(services))
-            state.numbering.recycle(state.numbering.freedServiceSlots)
+            let counters = registry.update(services)
+            publishing.numbering.recycle(publishing.numbering.freedServiceSlots)
+            swap(table, counters, &publishing)
+            return version
+        }
+    }
+
+    /// Takes renewed certificates and other secrets into use: the next handshake has them. Connections stay.
+    public func update(secrets: SecretFiles) {
+        publishing.withLock { publishing in
+            guard publishing.secrets != secrets else { return }
+            publishing.secrets = secrets
+            swap(publishing.newest.table, publishing.newest.counters, &publishing)
+        }
+    }
+
+    private func swap(_ table: RouteTable, _ counters: ServiceCounterTable, _ publishing: inout Publishing) {
+        let (tls, report) = publishing.builder.build(table, publishing.secrets)
+        publishing.log.tell(report)
+        let publication = Publication(
+            table: table, tls: tls, counters: counters, number: publishing.newest.number + 1)
+        publishing.newest = publication
+        state.withLock { state in
+            collectRetired(&state)
+            if state.table !== table { state.lastPublishNs = Clock.realtimeNs() }
             state.table = table
-            state.lastPublishNs = Clock.realtimeNs()
+            state.report = report
             state.pending.append((publication, mailboxes.count))
             // What waits at a port that goes is accepted for the old table, what comes to a new one finds the new one.
             let changes = state.entryPorts.update(to: table, log: log)
@@ -118,9 +165,11 @@ public final class ProxyServer: Sendable {
             for mailbox in mailboxes { mailbox.post(.publish(publication)) }
             changes.postOpened(to: mailboxes)
             if state.entryPorts.retryAfterMs(nowNs: 0) >= 0 { publisherMailbox.wakeup.ring() }
-            return state.version
         }
     }
+
+    /// The certificates in use, and what is wrong with them.
+    public var tlsReport: TLSReport { state.withLock { $0.report } }
 
     /// The table in force, for people.
     public var table: RouteTable { state.withLock { $0.table } }
@@ -143,12 +192,17 @@ public final class ProxyServer: Sendable {
     /// - Returns: after how many milliseconds to come again without being called, -1 for never; nil: not any more.
     private func collect() -> Int? {
         if hasStopped.load(ordering: .acquiring) { return nil }
-        return state.withLock { state in
+        let retryMs = state.withLock { state in
             collectRetired(&state)
             state.entryPorts.retry(nowNs: Clock.monotonicNs(), log: log).postOpened(to: mailboxes)
             return state.entryPorts.retryAfterMs(nowNs: Clock.monotonicNs())
         }
+        // Certificates expire without anything being published.
+        publishing.withLock { $0.log.tellAgain(afterNs: UInt64(Self.expiryLookMs) * 1_000_000) }
+        return retryMs < 0 ? Self.expiryLookMs : min(retryMs, Self.expiryLookMs)
     }
+
+    private static let expiryLookMs = 600_000
 
     /// Takes back what workers no longer use; the last reference goes here, not on a worker.
     private func collectRetired(_ state: inout sending PublisherState) {

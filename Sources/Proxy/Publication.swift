@@ -5,14 +5,19 @@
 internal import Routing
 internal import Telemetry
 
-/// A route table and the counters of its services, swapped as one.
+/// A route table, what it needs for TLS and the counters of its services, swapped as one.
 final class Publication: Sendable {
     let table: RouteTable
+    let tls: TLSTable
     let counters: ServiceCounterTable
+    /// No two have the same; it grows by one with each. A renewed certificate makes a publication without a new table.
+    let number: UInt64
 
-    init(table: RouteTable, counters: ServiceCounterTable) {
+    init(table: RouteTable, tls: TLSTable, counters: ServiceCounterTable, number: UInt64) {
         self.table = table
+        self.tls = tls
         self.counters = counters
+        self.number = number
     }
 }
 
