@@ -8,14 +8,71 @@ struct Candidate {
     var service: Service
     var createdAtNs: Int64
     var labels: LabelReading
+    /// What is left of what the labels ask for, after others were heard.
+    var claim: Claim
     /// In canonical order.
     var upstreams: [Upstream]
-    var diagnostics: [Diagnostic] = []
+    var diagnostics: [Diagnostic]
+
+    init(
+        service: Service, createdAtNs: Int64, labels: LabelReading, upstreams: [Upstream],
+        diagnostics: [Diagnostic] = []
+    ) {
+        self.service = service
+        self.createdAtNs = createdAtNs
+        self.labels = labels
+        claim = Claim(labels)
+        self.upstreams = upstreams
+        self.diagnostics = diagnostics
+    }
+
+    /// For messages.
+    var stackText: String { service.stack.isEmpty ? "no stack" : "stack \(service.stack)" }
 
     /// The older one decides where two disagree; of equals the smaller id.
     func isOlder(than other: Candidate) -> Bool {
         createdAtNs == other.createdAtNs
             ? service.id.isBefore(other.service.id) : createdAtNs < other.createdAtNs
+    }
+}
+
+/// Where a candidate wants to be reached.
+enum Claim: Hashable {
+    /// On the listeners for HTTP and HTTPS; `.any` for the default backend.
+    case hosts(Set<HostPattern>)
+    /// On an entry port, by the server name of TLS; `.any` for every name and none.
+    case serverNames(Set<HostPattern>, port: UInt16)
+    /// On an entry port, whatever comes.
+    case raw(port: UInt16)
+    case nothing
+
+    init(_ labels: LabelReading) {
+        if let port = labels.tcpPort {
+            if !labels.passesThrough, labels.tls.certificates.isEmpty {
+                self = .raw(port: port)
+            } else {
+                self = .serverNames(labels.hosts.isEmpty ? [.any] : Set(labels.hosts), port: port)
+            }
+        } else {
+            self = .hosts(Set(labels.hosts + (labels.isDefaultBackend ? [.any] : [])))
+        }
+    }
+
+    var hosts: Set<HostPattern> {
+        switch self {
+        case .hosts(let hosts), .serverNames(let hosts, _): hosts
+        case .raw, .nothing: []
+        }
+    }
+
+    /// Gives up some hosts; without any left there is no claim.
+    mutating func remove(_ refused: Set<HostPattern>) {
+        let left = hosts.subtracting(refused)
+        switch self {
+        case .hosts: self = left.isEmpty ? .nothing : .hosts(left)
+        case .serverNames(_, let port): self = left.isEmpty ? .nothing : .serverNames(left, port: port)
+        case .raw, .nothing: break
+        }
     }
 }
 
@@ -38,6 +95,10 @@ struct Subject {
 
     func warning(_ label: String = "", _ value: String = "", _ message: String) -> Diagnostic {
         Diagnostic(severity: .warning, service: name, label: label, value: value, message: message)
+    }
+
+    func unpublished() -> Diagnostic {
+        error("hosts", "", "is missing: name the hosts, or set default_backend=true, or tcp_port for a TCP service")
     }
 
     func diagnostics(of problems: [LabelProblem]) -> [Diagnostic] {

@@ -23,6 +23,11 @@ public enum LabelKind: Hashable, Sendable {
     /// One word: a network, a secret, a cookie, a cluster.
     case name
     case names
+    /// The name of a Docker secret.
+    case secret
+    case secrets
+    /// One host name, no wildcard.
+    case hostName
     case booleanOrNames
     case text
     case methods
@@ -34,6 +39,8 @@ public enum LabelKind: Hashable, Sendable {
     case url
     /// `source,destination;source,destination`.
     case redirects
+    /// The value of Strict-Transport-Security.
+    case transportSecurity
     /// `Name: value;-Name`.
     case headers
     case balancing
@@ -47,6 +54,7 @@ public enum LabelValue: Hashable, Sendable {
     case number(Int)
     case text(String)
     case list([String])
+    case redirects([RedirectPair])
 }
 
 /// Why a value could not be read.
@@ -78,7 +86,11 @@ extension LabelKind {
         case .addressBlocks:
             .list(try Self.list(text, each: "an address or a CIDR block (10.0.0.0/8)") { AddressBlock($0) != nil })
         case .url: .text(try Self.url(text))
-        case .redirects: .list(try Self.redirects(text))
+        case .secret: .text(try Self.secret(text))
+        case .secrets: .list(try Self.secrets(text))
+        case .hostName: .text(try Self.hostName(text))
+        case .redirects: .redirects(try Self.redirects(text))
+        case .transportSecurity: .text(try Self.transportSecurity(text))
         case .headers: .list(try Self.headers(text))
         case .balancing: .text(try Self.balancing(text))
         case .rateLimit: .list(try Self.rateLimit(text))
@@ -93,7 +105,7 @@ extension LabelKind {
         }
     }
 
-    private static func digits(_ text: some StringProtocol) -> Int? {
+    static func digits(_ text: some StringProtocol) -> Int? {
         guard !text.isEmpty, text.utf8.count <= 18, text.utf8.allSatisfy({ (48...57).contains($0) }) else {
             return nil
         }
@@ -204,7 +216,7 @@ extension LabelKind {
         return text
     }
 
-    private static func list(_ text: String) -> [String] {
+    static func list(_ text: String) -> [String] {
         text.split(separator: ",").map(\.trimmed).filter { !$0.isEmpty }
     }
 
@@ -232,14 +244,6 @@ extension LabelKind {
             throw LabelValueError(message: "write a URL that begins with http:// or https://")
         }
         return text
-    }
-
-    private static func redirects(_ text: String) throws(LabelValueError) -> [String] {
-        let pairs = text.split(separator: ";").map(\.trimmed).filter { !$0.isEmpty }
-        for pair in pairs where list(pair).count != 2 {
-            throw LabelValueError(message: "write source,destination pairs with semicolons between them")
-        }
-        return pairs
     }
 
     private static func headers(_ text: String) throws(LabelValueError) -> [String] {

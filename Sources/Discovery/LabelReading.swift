@@ -37,11 +37,23 @@ struct LabelReading {
     var cluster = ""
     var pathPolicy = PathPolicy.safe
     var options = ServiceOptions()
-    /// In the order of label names.
-    var problems: [LabelProblem] = []
+    /// TLS that ends here.
+    var tls = TLSOptions()
+    /// TLS goes on to the tasks unopened.
+    var passesThrough = false
+    var requiresTLS = false
+    var hsts: String?
+    /// Of the service's own hosts.
+    var redirects: [RedirectSource: RedirectPair] = [:]
+    /// Set: a TCP service, of which HTTP knows nothing.
+    var tcpPort: UInt16?
+    /// What the labels ask for to keep something out or secret, by label: a set of labels without it is weaker.
+    private(set) var protections: [String: LabelValue] = [:]
+    /// In the order of label names; then what is wrong with them together.
+    private(set) var problems: [LabelProblem] = []
 
     /// Anything that is asked of the proxy at all.
-    var isPublished: Bool { !hosts.isEmpty || isDefaultBackend }
+    var isPublished: Bool { !hosts.isEmpty || isDefaultBackend || tcpPort != nil }
     var hasBadValue: Bool { problems.contains { $0.kind == .badValue } }
     var isRefused: Bool { problems.contains { $0.kind == .refused } }
 
@@ -55,14 +67,17 @@ struct LabelReading {
         labels[prefix + "service_cluster"].map { strip($0.prefix(300)) } ?? ""
     }
 
-    init(_ labels: [String: String], prefix: String) {
+    /// - Parameter stack: the service's stack, or "": secrets are looked for under its name too.
+    init(_ labels: [String: String], settings: MappingSettings, stack: String) {
+        let prefix = settings.labelPrefix
         let names = labels.keys.filter { $0.hasPrefix(prefix) }.sorted { $0.isBefore($1) }
+        var transport = TransportLabels()
         var unknownCount = 0
         for name in names {
             let short = String(name.dropFirst(prefix.count))
             guard let value = labels[name] else { continue }
             if let definition = Labels.definition(of: short) {
-                read(definition, value)
+                read(definition, value, &transport)
             } else {
                 unknownCount += 1
                 if unknownCount <= Self.unknownNameLimit { reportUnknown(short, value) }
@@ -71,9 +86,15 @@ struct LabelReading {
         if rewritesContextRoot, contextRoot == "/" {
             add(.doubtful, "context_root_rewrite", "true", "has no effect without a context_root")
         }
+        combine(transport, settings: settings, stack: stack)
     }
 
-    private mutating func add(_ kind: LabelProblem.Kind, _ label: String, _ value: String, _ message: String) {
+    /// Whether these labels ask for all the protection that the others ask for.
+    func protects(asMuchAs other: LabelReading) -> Bool {
+        other.protections.allSatisfy { protections[$0.key] == $0.value }
+    }
+
+    mutating func add(_ kind: LabelProblem.Kind, _ label: String, _ value: String, _ message: String) {
         let start = value.utf8.prefix(400)
         problems.append(
             LabelProblem(kind: kind, label: label, value: String(decoding: start, as: UTF8.self), message: message))
@@ -91,7 +112,7 @@ struct LabelReading {
         return text
     }
 
-    private mutating func read(_ definition: LabelDefinition, _ written: String) {
+    private mutating func read(_ definition: LabelDefinition, _ written: String, _ transport: inout TransportLabels) {
         guard written.utf8.count <= Self.valueSizeLimit else {
             let message = "the value is longer than \(Self.valueSizeLimit) bytes"
             return add(definition.restrictsAccess ? .refused : .badValue, definition.name, written, message)
@@ -112,8 +133,11 @@ struct LabelReading {
             let kind: LabelProblem.Kind = definition.restrictsAccess ? .refused : .badValue
             return add(kind, definition.name, written, error.message)
         }
+        if definition.protects, !definition.idleValues.contains(value) { protections[definition.name] = value }
         switch definition.effect {
-        case .acts: apply(definition.name, value)
+        case .acts:
+            apply(definition.name, value)
+            transport.apply(definition.name, value)
         case .needless: break
         case .notYet:
             if !definition.idleValues.contains(value) {
@@ -150,6 +174,10 @@ struct LabelReading {
         case ("max_body_size", .number(let number)): options.maxBodySize = UInt64(number)
         case ("proxy_protocol", .text(let text)): options.proxyProtocol = ProxyProtocolVersion(rawValue: text)
         case ("path_policy", .text(let text)): pathPolicy = PathPolicy(rawValue: text) ?? .safe
+        case ("ssl_passthrough", .boolean(let isOn)): passesThrough = isOn
+        case ("ssl_only", .boolean(let isOn)): requiresTLS = isOn
+        case ("hsts", .text(let text)): hsts = text
+        case ("tcp_port", .number(let number)): tcpPort = UInt16(exactly: number)
         default: break
         }
     }

@@ -20,8 +20,11 @@ public struct LabelDefinition: Hashable, Sendable {
     public let effect: Effect
     /// It keeps requests or peers out: it must never be ignored.
     public let restrictsAccess: Bool
-    /// The parsed values under which a restricting or refused label asks for nothing.
+    /// The parsed values under which a label asks for nothing.
     let idleValues: [LabelValue]
+
+    /// Whether labels without it would be weaker: it restricts access, or keeps what is sent from other eyes.
+    var protects: Bool { restrictsAccess || name == "ssl_backend" || name == "ssl_passthrough" }
 
     init(
         _ name: String, _ kind: LabelKind, _ effect: Effect, restrictsAccess: Bool = false,
@@ -58,21 +61,21 @@ public enum Labels {
         .init("network", .name, .acts),
         .init("context_root", .path, .acts),
         .init("context_root_rewrite", .boolean, .acts),
-        .init("ssl_cert", .name, .notYet),
-        .init("ssl_key", .name, .notYet),
-        .init("ssl_passthrough", .boolean, .refuses, idleValues: [.boolean(false)]),
-        .init("ssl_only", .boolean, .refuses, restrictsAccess: true, idleValues: [.boolean(false)]),
-        .init("ssl_backend", .boolean, .refuses, idleValues: [.boolean(false)]),
+        .init("ssl_cert", .secrets, .acts),
+        .init("ssl_key", .secrets, .acts),
+        .init("ssl_passthrough", .boolean, .acts, idleValues: [.boolean(false)]),
+        .init("ssl_only", .boolean, .acts, restrictsAccess: true, idleValues: [.boolean(false)]),
+        .init("ssl_backend", .boolean, .acts, idleValues: [.boolean(false)]),
         .init(
-            "ssl_backend_tls_verify", .choice(["none", "required"]), .refuses, restrictsAccess: true,
+            "ssl_backend_tls_verify", .choice(["none", "required"]), .acts, restrictsAccess: true,
             idleValues: [.text("none")]),
-        .init("ssl_backend_ca", .name, .refuses, restrictsAccess: true),
-        .init("ssl_backend_name", .name, .notYet),
+        .init("ssl_backend_ca", .secret, .acts, restrictsAccess: true),
+        .init("ssl_backend_name", .hostName, .acts),
         .init("websocket_endpoints", .paths, .needless),
         .init("service_cluster", .name, .acts),
         .init("sticky_session_cookie", .name, .notYet),
         .init("ip_hash", .boolean, .notYet, idleValues: [.boolean(false)]),
-        .init("redirects", .redirects, .notYet),
+        .init("redirects", .redirects, .acts),
         .init("default_backend", .boolean, .acts),
         .init("backend_mode", .choice(["task", "default", "vip"]), .acts),
         .init("max_fails", .integer(0...1000), .notYet),
@@ -118,13 +121,14 @@ public enum Labels {
         .init("cors_expose_headers", .names, .notYet),
         .init("cors_credentials", .boolean, .notYet, idleValues: [.boolean(false)]),
         .init("cors_max_age", .duration, .notYet),
-        .init("hsts", .text, .notYet),
+        .init("hsts", .transportSecurity, .acts),
         .init("compress", .booleanOrNames, .notYet, idleValues: [.boolean(false)]),
-        .init("ssl_min_version", .choice(["1.2", "1.3"]), .refuses, restrictsAccess: true),
-        .init("ssl_client_ca", .name, .refuses, restrictsAccess: true),
-        .init("ssl_client_auth", .choice(["required", "optional"]), .refuses, restrictsAccess: true),
+        .init(
+            "ssl_min_version", .choice(["1.2", "1.3"]), .acts, restrictsAccess: true, idleValues: [.text("1.2")]),
+        .init("ssl_client_ca", .secret, .acts, restrictsAccess: true),
+        .init("ssl_client_auth", .choice(["required", "optional"]), .acts, restrictsAccess: true),
         .init("proxy_protocol", .choice(["v1", "v2"]), .acts),
-        .init("tcp_port", .port, .refuses),
+        .init("tcp_port", .port, .acts),
         .init(
             "backend_protocol", .choice(["http/1.1", "h2c", "h2"]), .refuses, idleValues: [.text("http/1.1")]),
         .init("path_policy", .choice(["safe", "raw"]), .acts),

@@ -15,19 +15,18 @@ struct ContainerMapping {
             let state = state(of: container)
         else { return .ignored }
         let subject = Subject(name: container.name)
-        let labels = LabelReading(container.labels, prefix: prefix)
+        let stack = container.labels[Labels.stackLabel] ?? container.labels[Labels.composeProjectLabel] ?? ""
+        let labels = LabelReading(container.labels, settings: settings, stack: stack)
         var findings = subject.diagnostics(of: labels.problems)
         if labels.isRefused || labels.hasBadValue { return .leftOut(findings) }
         guard labels.isPublished else {
-            findings.append(subject.error("hosts", "", "is missing: name the hosts, or set default_backend=true"))
+            findings.append(subject.unpublished())
             return .leftOut(findings)
         }
         guard let port = labels.port ?? singlePort(of: container) else {
             let message = "is missing, and the container does not expose exactly one: name the container's port"
             return .leftOut(findings + [subject.error("port", "", message)])
         }
-        let stack =
-            container.labels[Labels.stackLabel] ?? container.labels[Labels.composeProjectLabel] ?? ""
         // Without a network of its own the proxy runs on the machine itself, where all bridges can be reached.
         let proxyNetworks = settings.proxyNetworks.flatMap { $0.isEmpty ? nil : $0 }
         let usable = NetworkIndex.usable(
@@ -111,11 +110,12 @@ struct FileMapping {
             return .ignored
         }
         let subject = Subject(name: service.name)
-        let labels = LabelReading(service.labels, prefix: prefix)
+        let stack = service.labels[Labels.stackLabel] ?? ""
+        let labels = LabelReading(service.labels, settings: settings, stack: stack)
         var findings = subject.diagnostics(of: labels.problems)
         if labels.isRefused || labels.hasBadValue { return .leftOut(findings) }
         guard labels.isPublished else {
-            findings.append(subject.error("hosts", "", "is missing: name the hosts, or set default_backend=true"))
+            findings.append(subject.unpublished())
             return .leftOut(findings)
         }
         if labels.backendMode == .vip {
@@ -134,7 +134,7 @@ struct FileMapping {
         if upstreams.isEmpty, !service.endpoints.isEmpty { return .leftOut(findings) }
         if service.endpoints.isEmpty { findings.append(subject.warning("", "", "has no endpoints")) }
         let model = Service(
-            id: id, name: service.name, stack: service.labels[Labels.stackLabel] ?? "", cluster: labels.cluster,
+            id: id, name: service.name, stack: stack, cluster: labels.cluster,
             source: file.origin == .file ? .file : .config, options: labels.options)
         return .routed(
             Candidate(

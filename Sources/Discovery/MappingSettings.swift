@@ -15,10 +15,15 @@ public struct MappingSettings: Hashable, Sendable {
     public var tcpPorts: [ClosedRange<UInt16>]
     /// Ports that the proxy itself listens on: never an entry port of a service, whatever `tcpPorts` says.
     public var ownPorts: Set<UInt16>
+    /// Every host is https only: what redirects from https to http would go round in circles.
+    public var isSSLOnly: Bool
+    /// There is a certificates directory or a default certificate: a host without `ssl_cert` may speak TLS.
+    public var hasSharedCertificates: Bool
 
     public init(
         labelPrefix: String = "com.docker.lb.", serviceCluster: String = "", proxyNetworks: [String]? = nil,
-        hostOwnership: HostOwnership = .shared, tcpPorts: [ClosedRange<UInt16>] = [], ownPorts: Set<UInt16> = []
+        hostOwnership: HostOwnership = .shared, tcpPorts: [ClosedRange<UInt16>] = [], ownPorts: Set<UInt16> = [],
+        isSSLOnly: Bool = false, hasSharedCertificates: Bool = false
     ) {
         self.labelPrefix = labelPrefix
         self.serviceCluster = serviceCluster
@@ -26,5 +31,7 @@ public struct MappingSettings: Hashable, Sendable {
         self.hostOwnership = hostOwnership
         self.tcpPorts = tcpPorts
         self.ownPorts = ownPorts
+        self.isSSLOnly = isSSLOnly
+        self.hasSharedCertificates = hasSharedCertificates
     }
 }

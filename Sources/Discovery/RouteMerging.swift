@@ -5,13 +5,13 @@ import Model
 /// Puts the candidates of all sources together.
 struct RouteMerging {
     let settings: MappingSettings
-    private var claims: [RouteKey: [Int]] = [:]
+    private var candidates: [Candidate] = []
     private var diagnostics: [Diagnostic] = []
-
-    private struct RouteKey: Hashable {
-        var host: HostPattern
-        var pathPrefix: String
-    }
+    private var routes: [Route] = []
+    private var hosts: [HostOptions] = []
+    private var redirects: [ProposedRedirect] = []
+    /// Hosts of which some path is not served by plain HTTP.
+    private var httpsOnly: Set<HostPattern> = []
 
     init(settings: MappingSettings) { self.settings = settings }
 
@@ -19,23 +19,29 @@ struct RouteMerging {
     mutating func snapshot(
         of candidates: [Candidate], findings: [Diagnostic], order: SnapshotOrder
     ) -> Snapshot {
-        var candidates = uniqueByID(candidates.sorted { $0.service.precedes($1.service) })
         diagnostics = findings
-        if settings.hostOwnership == .stack { candidates = withOwnedHosts(candidates) }
-        for (index, candidate) in candidates.enumerated() {
+        self.candidates = settled(uniqueByID(candidates.sorted { $0.service.precedes($1.service) }))
+        var claims: [HostPattern: [Int]] = [:]
+        var ports: [UInt16: [Int]] = [:]
+        claims.reserveCapacity(self.candidates.count)
+        for (index, candidate) in self.candidates.enumerated() {
             diagnostics += candidate.diagnostics
-            let hosts = candidate.labels.hosts + (candidate.labels.isDefaultBackend ? [.any] : [])
-            for host in Set(hosts) {
-                claims[RouteKey(host: host, pathPrefix: candidate.labels.contextRoot), default: []].append(index)
+            switch candidate.claim {
+            case .hosts(let claimed): for host in claimed { claims[host, default: []].append(index) }
+            case .raw(let port), .serverNames(_, let port): ports[port, default: []].append(index)
+            case .nothing: break
             }
         }
-        var routes: [Route] = []
         routes.reserveCapacity(claims.count)
-        for (key, services) in claims { routes.append(route(key, services, candidates)) }
+        for (host, members) in claims { merge(host, members) }
+        addRedirects(of: Set(claims.keys))
         routes.sort { $0.precedes($1) }
-        let configuration = Configuration(services: candidates.map(\.service), routes: routes)
+        hosts.sort { $0.host < $1.host }
+        let streams = ports.sorted { $0.key < $1.key }.map { stream($0.key, $0.value) }
+        let configuration = Configuration(
+            services: self.candidates.map(\.service), routes: routes, hosts: hosts, streams: streams)
         return Snapshot(
-            order: order, configuration: configuration, endpoints: candidates.map(\.upstreams),
+            order: order, configuration: configuration, endpoints: self.candidates.map(\.upstreams),
             diagnostics: sortedDiagnostics())
     }
 
@@ -45,75 +51,142 @@ struct RouteMerging {
         return candidates.filter { seen.insert($0.service.id).inserted }
     }
 
-    private mutating func route(_ key: RouteKey, _ services: [Int], _ candidates: [Candidate]) -> Route {
-        guard services.count > 1 else {
-            let labels = candidates[services[0]].labels
-            return Route(
-                host: key.host, pathPrefix: key.pathPrefix,
-                rewritesPrefix: labels.rewritesContextRoot && key.pathPrefix != "/", pathPolicy: labels.pathPolicy,
-                services: services)
+    /// Without those who have to give up everything they ask for.
+    private mutating func settled(_ candidates: [Candidate]) -> [Candidate] {
+        var candidates = candidates
+        if settings.hostOwnership == .stack {
+            var ownership = HostOwnership()
+            ownership.apply(to: &candidates)
+            diagnostics += ownership.diagnostics
         }
-        let oldest = services.min { candidates[$0].isOlder(than: candidates[$1]) } ?? services[0]
+        diagnostics += HostAgreement.apply(to: &candidates, isSSLOnly: settings.isSSLOnly)
+        return candidates.filter { candidate in
+            if candidate.claim != .nothing { return true }
+            diagnostics += candidate.diagnostics
+            return false
+        }
+    }
+
+    // MARK: HTTP
+
+    private mutating func merge(_ host: HostPattern, _ members: [Int]) {
+        var merged = HostMembers(candidates, members, place: "\(host)")
+        var options = HostOptions(host: host)
+        if merged.passesThrough {
+            options.passthrough = members
+            httpsOnly.insert(host)
+            reportStacks(members, "hosts", "\(host)", place: "\(host)")
+        } else {
+            options.tls = merged.tlsOptions()
+            redirects += merged.redirects(of: host)
+            if options.tls.certificates.isEmpty, !settings.hasSharedCertificates { reportNoCertificate(members, host) }
+            if members.count == 1 {
+                routes.append(route(host, candidates[members[0]].labels.contextRoot, members))
+            } else {
+                let paths = Dictionary(grouping: members) { candidates[$0].labels.contextRoot }
+                for (path, services) in paths { routes.append(route(host, path, services)) }
+            }
+        }
+        diagnostics += merged.diagnostics
+        if !options.passthrough.isEmpty || options.tls != TLSOptions() { hosts.append(options) }
+    }
+
+    private mutating func route(_ host: HostPattern, _ path: String, _ services: [Int]) -> Route {
+        let oldest =
+            services.count == 1
+            ? services[0] : services.min { candidates[$0].isOlder(than: candidates[$1]) } ?? services[0]
+        let labels = candidates[oldest].labels
+        let rewrites = labels.rewritesContextRoot && path != "/"
+        if services.count > 1 { reportDifferences(services, host, path, oldest: oldest) }
+        // They agree, unless the proxy's own setting makes them.
+        let requiresTLS = services.contains { candidates[$0].labels.requiresTLS }
+        if requiresTLS { httpsOnly.insert(host) }
+        return Route(
+            host: host, pathPrefix: path, rewritesPrefix: rewrites, pathPolicy: labels.pathPolicy,
+            requiresTLS: requiresTLS, hsts: labels.hsts, services: services)
+    }
+
+    private mutating func reportDifferences(_ services: [Int], _ host: HostPattern, _ path: String, oldest: Int) {
         let decisive = candidates[oldest]
-        let rewrites = decisive.labels.rewritesContextRoot && key.pathPrefix != "/"
+        let place = "\(host)\(path == "/" ? "" : path)"
+        let message = "differs from \(decisive.service.name) on \(place); the older service's is used"
         for index in services where index != oldest {
             let other = candidates[index]
             let subject = Subject(name: other.service.name)
-            let place = "\(key.host)\(key.pathPrefix == "/" ? "" : key.pathPrefix)"
-            if (other.labels.rewritesContextRoot && key.pathPrefix != "/") != rewrites {
-                let message = "differs from \(decisive.service.name) on \(place); the older service's is used"
+            if other.labels.rewritesContextRoot != decisive.labels.rewritesContextRoot, path != "/" {
                 diagnostics.append(subject.warning("context_root_rewrite", "", message))
             }
             if other.labels.pathPolicy != decisive.labels.pathPolicy {
-                let message = "differs from \(decisive.service.name) on \(place); the older service's is used"
                 diagnostics.append(subject.warning("path_policy", other.labels.pathPolicy.rawValue, message))
             }
-            if other.service.stack != decisive.service.stack {
-                let message =
-                    "shares \(place) with \(decisive.service.name) of \(decisive.stackText): both answer for it"
-                diagnostics.append(subject.warning("hosts", "\(key.host)", message))
+            if let hsts = other.labels.hsts, hsts != decisive.labels.hsts {
+                diagnostics.append(subject.warning("hsts", hsts, message))
             }
         }
-        return Route(
-            host: key.host, pathPrefix: key.pathPrefix, rewritesPrefix: rewrites,
-            pathPolicy: decisive.labels.pathPolicy, services: services)
+        reportStacks(services, "hosts", "\(host)", place: place)
     }
 
-    /// Each host belongs to the stack of the oldest service that claims it; other stacks' claims on it fall away.
-    private mutating func withOwnedHosts(_ candidates: [Candidate]) -> [Candidate] {
-        var owners: [HostPattern: Int] = [:]
-        for (index, candidate) in candidates.enumerated() {
-            for host in candidate.labels.hosts + (candidate.labels.isDefaultBackend ? [.any] : []) {
-                if let owner = owners[host], !candidate.isOlder(than: candidates[owner]) { continue }
-                owners[host] = index
+    /// Services of different stacks behind one place.
+    private mutating func reportStacks(_ services: [Int], _ label: String, _ value: String, place: String) {
+        guard services.count > 1, let oldest = services.min(by: { candidates[$0].isOlder(than: candidates[$1]) }) else {
+            return
+        }
+        let decisive = candidates[oldest]
+        for index in services where candidates[index].service.stack != decisive.service.stack {
+            let message =
+                "shares \(place) with \(decisive.service.name) of \(decisive.stackText): both answer for it"
+            let subject = Subject(name: candidates[index].service.name)
+            diagnostics.append(subject.warning(label, value, message))
+        }
+    }
+
+    /// Labels that mean nothing as long as the host speaks plain HTTP alone.
+    private mutating func reportNoCertificate(_ members: [Int], _ host: HostPattern) {
+        for index in members {
+            let labels = candidates[index].labels
+            let subject = Subject(name: candidates[index].service.name)
+            let why = "without a certificate for \(host): name one in ssl_cert"
+            if labels.requiresTLS {
+                diagnostics.append(subject.warning("ssl_only", "true", "redirects to https in vain, \(why)"))
+            }
+            if let hsts = labels.hsts {
+                diagnostics.append(subject.warning("hsts", hsts, "has no effect \(why)"))
             }
         }
-        var result: [Candidate] = []
-        for candidate in candidates {
-            var candidate = candidate
-            func isOwn(_ host: HostPattern) -> Bool {
-                owners[host].map { candidates[$0].service.stack == candidate.service.stack } ?? true
-            }
-            let subject = Subject(name: candidate.service.name)
-            let refused = candidate.labels.hosts.filter { !isOwn($0) }
-            if candidate.labels.isDefaultBackend, !isOwn(.any), let owner = owners[.any] {
-                let message = "belongs to \(candidates[owner].stackText), which claimed it first"
-                candidate.labels.isDefaultBackend = false
-                candidate.diagnostics.append(subject.error("default_backend", "true", message))
-            }
-            for host in refused {
-                guard let owner = owners[host] else { continue }
-                let message = "\(host) belongs to \(candidates[owner].stackText), which claimed it first"
-                candidate.diagnostics.append(subject.error("hosts", "\(host)", message))
-            }
-            candidate.labels.hosts.removeAll { refused.contains($0) }
-            if candidate.labels.isPublished {
-                result.append(candidate)
-            } else {
-                diagnostics += candidate.diagnostics
-            }
+    }
+
+    private mutating func addRedirects(of claimed: Set<HostPattern>) {
+        guard !redirects.isEmpty else { return }
+        var loops = RedirectLoops(
+            candidates, hosts: claimed, httpsOnly: httpsOnly, isSSLOnly: settings.isSSLOnly)
+        var kept = loops.settle(redirects)
+        diagnostics += loops.diagnostics
+        for index in hosts.indices {
+            hosts[index].redirects = kept.removeValue(forKey: hosts[index].host) ?? []
         }
-        return result
+        for (host, redirects) in kept { hosts.append(HostOptions(host: host, redirects: redirects)) }
+    }
+
+    // MARK: Entry ports
+
+    /// All of them want it raw, or all by server name.
+    private mutating func stream(_ port: UInt16, _ members: [Int]) -> StreamPort {
+        var names: [HostPattern: [Int]] = [:]
+        for index in members {
+            for host in candidates[index].claim.hosts { names[host, default: []].append(index) }
+        }
+        if names.isEmpty {
+            reportStacks(members, "tcp_port", "\(port)", place: "port \(port)")
+            return StreamPort(port: port, services: members)
+        }
+        let hosts = names.sorted { $0.key < $1.key }.map { host, members in
+            var merged = HostMembers(candidates, members, place: "\(host):\(port)")
+            let tls = merged.passesThrough ? nil : merged.tlsOptions()
+            diagnostics += merged.diagnostics
+            reportStacks(members, "tcp_port", "\(port)", place: "\(host):\(port)")
+            return StreamHost(host: host, services: members, tls: tls)
+        }
+        return StreamPort(port: port, hosts: hosts)
     }
 
     /// By service, then what it is about: the same list for everybody who sees the same.
@@ -128,8 +201,4 @@ struct RouteMerging {
             return false
         }
     }
-}
-
-extension Candidate {
-    fileprivate var stackText: String { service.stack.isEmpty ? "no stack" : "stack \(service.stack)" }
 }

@@ -26,7 +26,8 @@ struct SwarmMapping {
         guard LabelReading.cluster(of: service.labels, prefix: prefix) == settings.serviceCluster else {
             return .ignored
         }
-        let reading = LabelReading(service.labels, prefix: prefix)
+        let reading = LabelReading(
+            service.labels, settings: settings, stack: service.labels[Labels.stackLabel] ?? "")
         let findings = misplaced + subject.diagnostics(of: reading.problems)
         if reading.isRefused { return .leftOut(findings) }
         switch reading.hasBadValue ? .badValue(findings) : plan(service, reading, subject) {
@@ -36,7 +37,8 @@ struct SwarmMapping {
         case .leftOut(let diagnostics):
             return .leftOut(findings + diagnostics)
         case .badValue(let diagnostics):
-            return fallBack(service, subject, reading.hasBadValue ? diagnostics : findings + diagnostics)
+            let all = reading.hasBadValue ? diagnostics : findings + diagnostics
+            return fallBack(service, reading, subject, all)
         }
     }
 
@@ -47,12 +49,20 @@ struct SwarmMapping {
         case badValue([Diagnostic])
     }
 
-    /// Swarm keeps the spec before the last update: if its labels were good, they still hold.
-    private func fallBack(_ service: SwarmService, _ subject: Subject, _ findings: [Diagnostic]) -> Verdict {
+    /// Swarm keeps the spec before the last update: if its labels were good, they still hold; unless the update asked
+    /// for protection that they do not give.
+    private func fallBack(
+        _ service: SwarmService, _ wanted: LabelReading, _ subject: Subject, _ findings: [Diagnostic]
+    ) -> Verdict {
         if let previous = service.previousLabels, LabelReading.concerns(previous, prefix: settings.labelPrefix),
             LabelReading.cluster(of: previous, prefix: settings.labelPrefix) == settings.serviceCluster
         {
-            let reading = LabelReading(previous, prefix: settings.labelPrefix)
+            let stack = previous[Labels.stackLabel] ?? service.labels[Labels.stackLabel] ?? ""
+            let reading = LabelReading(previous, settings: settings, stack: stack)
+            guard reading.protects(asMuchAs: wanted) else {
+                let message = "is not routed by the labels it had before its last update: they protect it less"
+                return .leftOut(findings + [subject.error("", "", message)])
+            }
             if !reading.hasBadValue, !reading.isRefused, reading.isPublished,
                 case .routed(var candidate) = plan(service, reading, subject)
             {
@@ -81,7 +91,7 @@ struct SwarmMapping {
 
     private func plan(_ service: SwarmService, _ labels: LabelReading, _ subject: Subject) -> Plan {
         guard labels.isPublished else {
-            return .leftOut([subject.error("hosts", "", "is missing: name the hosts, or set default_backend=true")])
+            return .leftOut([subject.unpublished()])
         }
         guard let port = labels.port ?? singleTargetPort(of: service) else {
             let count = Set(service.ports.filter(\.isTCP).map(\.targetPort)).count

@@ -12,6 +12,8 @@ extension Snapshot {
         var hash = StableHash()
         for service in configuration.services { hash.add(service) }
         for route in configuration.routes { hash.add(route) }
+        for host in configuration.hosts { hash.add(host) }
+        for port in configuration.streams { hash.add(port) }
         for upstreams in endpoints {
             hash.add(upstreams.count)
             for upstream in upstreams {
@@ -55,6 +57,12 @@ private struct StableHash {
         for status in options.retryStatuses { add(status) }
         add(options.maxBodySize.map { Int(clamping: $0) })
         add(options.proxyProtocol?.rawValue ?? "")
+        add(options.backendTLS == nil ? 0 : 1)
+        if let backend = options.backendTLS {
+            add(backend.verifies ? 1 : 0)
+            add(backend.authorities)
+            add(backend.serverName)
+        }
     }
 
     mutating func add(_ route: Route) {
@@ -62,7 +70,57 @@ private struct StableHash {
         add(route.pathPrefix)
         add(route.rewritesPrefix ? 1 : 0)
         add(route.pathPolicy.rawValue)
-        add(route.services.count)
-        for service in route.services { add(service) }
+        add(route.requiresTLS ? 1 : 0)
+        add(route.hsts)
+        add(route.services)
+    }
+
+    mutating func add(_ host: HostOptions) {
+        add(host.host.description)
+        add(host.passthrough)
+        add(host.tls)
+        add(host.redirects.count)
+        for redirect in host.redirects {
+            add(redirect.scheme.rawValue)
+            add(redirect.target)
+        }
+    }
+
+    mutating func add(_ port: StreamPort) {
+        add(Int(port.port))
+        add(port.services)
+        add(port.hosts.count)
+        for host in port.hosts {
+            add(host.host.description)
+            add(host.services)
+            add(host.tls == nil ? 0 : 1)
+            if let tls = host.tls { add(tls) }
+        }
+    }
+
+    private mutating func add(_ services: [Int]) {
+        add(services.count)
+        for service in services { add(service) }
+    }
+
+    private mutating func add(_ tls: TLSOptions) {
+        add(tls.certificates.count)
+        for certificate in tls.certificates {
+            add(certificate.certificate)
+            add(certificate.key)
+        }
+        add(tls.minimumVersion?.rawValue)
+        add(tls.clientAuthentication?.demand.rawValue)
+        add(tls.clientAuthentication?.authorities)
+    }
+
+    private mutating func add(_ reference: SecretReference?) {
+        add(reference.map { $0.names.count } ?? -1)
+        for name in reference?.names ?? [] { add(name) }
+    }
+
+    /// Without a text, the count of one says so.
+    private mutating func add(_ text: String?) {
+        if let text { add(text) } else { add(-1) }
     }
 }

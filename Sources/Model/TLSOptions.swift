@@ -25,6 +25,21 @@ public struct CertificateReference: Hashable, Sendable {
     }
 }
 
+extension CertificateReference {
+    /// Canonical order: by the certificate's names, then the key's; the same on every machine.
+    public func precedes(_ other: CertificateReference) -> Bool {
+        certificate == other.certificate
+            ? (key?.names ?? []).precedes(other.key?.names ?? [])
+            : certificate.names.precedes(other.certificate.names)
+    }
+}
+
+extension [String] {
+    fileprivate func precedes(_ other: [String]) -> Bool {
+        lexicographicallyPrecedes(other) { $0.isBefore($1) }
+    }
+}
+
 public enum TLSVersion: String, Hashable, Sendable, Comparable {
     case tls12 = "1.2"
     case tls13 = "1.3"

@@ -18,6 +18,8 @@ extension Snapshot {
                 problems.add("route \(route.host) \(route.pathPrefix) is out of order")
             }
         }
+        checkHosts(&problems)
+        checkStreams(&problems)
         return problems.list
     }
 
@@ -45,6 +47,12 @@ extension Snapshot {
         }
         if options.retryStatuses.contains(where: { ![500, 502, 503, 504].contains($0) }) {
             problems.add("service \(service.name) retries on a status that cannot be retried")
+        }
+        if let backend = options.backendTLS {
+            let isName = backend.serverName.map { HostPattern.exact($0).isNormal } ?? true
+            if backend.authorities?.isNormal == false || !isName {
+                problems.add("service \(service.name) names its tasks' TLS in a form that is not normal")
+            }
         }
     }
 
@@ -74,18 +82,15 @@ extension Snapshot {
             problems.add("route \(route.host) \(route.pathPrefix): the prefix is not in its normal form")
         }
         if route.services.isEmpty { problems.add("route \(route.host) \(route.pathPrefix) has no service") }
-        for (index, service) in route.services.enumerated() {
-            if !configuration.services.indices.contains(service) {
-                problems.add("route \(route.host) \(route.pathPrefix) names service \(service), which does not exist")
-            }
-            if index > 0, route.services[index - 1] >= service {
-                problems.add("route \(route.host) \(route.pathPrefix): services are not ascending")
-            }
+        check(services: route.services, "route \(route.host) \(route.pathPrefix)", &problems)
+        if let hsts = route.hsts, hsts.isEmpty || !hsts.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
+            problems.add("route \(route.host) \(route.pathPrefix): what is said of HSTS cannot go into a header")
         }
     }
 }
 
-private struct ProblemList {
+/// What was found so far.
+struct ProblemList {
     private(set) var list: [String] = []
 
     mutating func add(_ problem: @autoclosure () -> String) {

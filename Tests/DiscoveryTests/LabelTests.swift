@@ -112,12 +112,16 @@ func booleans(text: String, value: Bool) {
 @Test(
     "what restricts access and is not enforced keeps its service off the proxy, even with a bad or empty value",
     arguments: [
-        ("ssl_only", "true"), ("ssl_only", "maybe"), ("ssl_only", ""), ("ssl_client_ca", "ca"),
-        ("ssl_client_auth", "optional"), ("ssl_min_version", "1.3"), ("ip_allow", "10.0.0.0/8"), ("ip_allow", "x"),
+        ("ssl_only", "maybe"), ("ssl_only", ""), ("ssl_only", " ; "), ("ssl_only", "2"), ("ssl_client_ca", "a b"),
+        ("ssl_client_ca", ""), ("ssl_client_ca", "../ca"), ("ssl_client_ca", "/run/secrets/ca"),
+        ("ssl_client_auth", "maybe"), ("ssl_client_auth", ""), ("ssl_client_auth", "optional"),
+        ("ssl_client_auth", "required"), ("ssl_min_version", "1.1"), ("ssl_min_version", "TLSv1.3"),
+        ("ssl_min_version", ""), ("ssl_min_version", "13"), ("ssl_backend_tls_verify", "yes"),
+        ("ssl_backend_tls_verify", ""), ("ssl_backend_tls_verify", "required"), ("ssl_backend_ca", "ca"),
+        ("ssl_backend_ca", ""), ("ssl_backend_ca", "a/b"), ("ip_allow", "10.0.0.0/8"), ("ip_allow", "x"),
         ("ip_allow", ""), ("ip_allow", " ; "), ("ip_deny", "10.0.0.1"), ("basic_auth", "users"), ("basic_auth", " "),
         ("forward_auth", "http://auth.test/"), ("rate_limit", "100/s;burst=50;by=ip"), ("match_headers", "X: y"),
-        ("match_methods", "GET"), ("ssl_backend_tls_verify", "required"), ("ssl_backend", "true"),
-        ("ssl_passthrough", "true"), ("tcp_port", "5432"), ("backend_protocol", "h2c"),
+        ("match_methods", "GET"), ("backend_protocol", "h2c"),
     ])
 func refusals(label: String, value: String) {
     let result = service(label, value)
@@ -130,6 +134,8 @@ func refusals(label: String, value: String) {
     "the idle form of a refused label changes nothing",
     arguments: [
         ("ssl_only", "false"), ("ssl_passthrough", "no"), ("ssl_backend", "0"), ("ssl_backend_tls_verify", "none"),
+        ("ssl_min_version", "1.2"), ("ssl_cert", ""), ("ssl_key", " "), ("tcp_port", ""), ("redirects", ";"),
+        ("hsts", ""), ("ssl_backend_name", ""),
         ("backend_protocol", "http/1.1"), ("websocket_endpoints", "/ws,/chat"), ("ip_hash", "false"),
         ("lb", "round_robin"), ("compress", "off"),
     ])

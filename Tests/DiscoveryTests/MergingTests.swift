@@ -238,7 +238,7 @@ func orderDoesNotMatter(seed: Int) {
 }
 
 /// SplitMix64.
-private struct SeededShuffle: RandomNumberGenerator {
+struct SeededShuffle: RandomNumberGenerator {
     var state: UInt64
 
     mutating func next() -> UInt64 {

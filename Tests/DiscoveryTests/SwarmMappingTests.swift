@@ -168,9 +168,7 @@ func hostPublishedPorts(proxy: [String]?) {
         (["hosts": "b.test", "port": "80", "network": "nowhere"], good, "a.test/", "is routed by the labels it had"),
         (["hosts": "a b", "port": "80"], ["hosts": "c d", "port": "80"], "", "has a character"),
         (["hosts": "a b", "port": "80"], [:], "", "has a character"),
-        (
-            ["hosts": "a b", "port": "80"], ["hosts": "a.test", "port": "80", "ssl_only": "true"], "", "has a character"
-        ),
+        (["hosts": "a b", "port": "80"], ["hosts": "a.test", "port": "80", "ip_allow": "::1"], "", "has a character"),
         (["hosts": "a b", "port": "80"], ["hosts": "a.test"], "", "has a character"),
         (["hosts": "a b", "port": "80", "ip_allow": "10.0.0.0/8"], good, "", "restricts access"),
         (["hosts": "a.test", "port": "80", "ip_allow": "oops"], good, "", "CIDR"),
