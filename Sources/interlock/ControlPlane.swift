@@ -31,7 +31,8 @@ enum ControlPlane {
         return MappingSettings(
             labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster,
             proxyNetworks: settings.networks, hostOwnership: settings.hostOwnership == .stack ? .stack : .shared,
-            tcpPorts: settings.tcpPorts, ownPorts: Set(own))
+            tcpPorts: settings.tcpPorts, ownPorts: Set(own), isSSLOnly: settings.sslOnly,
+            hasSharedCertificates: settings.certificatesDirectory != nil || settings.defaultCertificate != nil)
     }
 
     private static func endpoint(_ settings: Settings, log: Log) throws(Interlock.Failure) -> DockerEndpoint? {
