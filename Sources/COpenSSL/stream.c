@@ -85,16 +85,23 @@ static int acknowledge_name(SSL *ssl, int *alert, void *argument) {
     return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) == NULL ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
 }
 
-// Counts what a peer can make us work with without sending anything of use: KeyUpdate, renegotiation, tickets.
+// What a peer can make us work with without sending anything of use: KeyUpdate and tickets are counted, one attempt at
+// renegotiation (OpenSSL refuses it by an alert) is enough.
 static void watch_message(int is_written, int version, int type, const void *bytes, size_t count, SSL *ssl,
                           void *argument) {
-    (void)version, (void)bytes, (void)count, (void)argument;
+    (void)version, (void)argument;
     if (is_written || type != SSL3_RT_HANDSHAKE) return;
     il_tls_state *state = il_state_of(ssl);
     if (state == NULL || !state->is_established) return;
+    uint8_t message = count > 0 ? *(const uint8_t *)bytes : 0;
     state->idle_cost += IL_MESSAGE_COST;
-    if (state->idle_cost <= IL_IDLE_COST_LIMIT) return;
-    state->failure = IL_FAILURE_FLOOD;
+    if (message == SSL3_MT_CLIENT_HELLO || message == SSL3_MT_HELLO_REQUEST) {
+        state->failure = IL_FAILURE_RENEGOTIATION;
+    } else if (state->idle_cost > IL_IDLE_COST_LIMIT) {
+        state->failure = IL_FAILURE_FLOOD;
+    } else {
+        return;
+    }
     // What waits in the window is not looked at any more.
     state->memory->input_count = 0;
 }

@@ -31,6 +31,8 @@ public enum TLSFailure: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case certificateRefused
     /// The peer ended the connection by another alert.
     case alert
+    /// A second handshake was asked for within the connection.
+    case renegotiation
     /// More handshake messages after the handshake than any use could need.
     case flood
     /// The peer closed without saying so in TLS: the end may be missing.
@@ -54,6 +56,7 @@ public enum TLSFailure: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .noClientCertificate: "tls_no_client_certificate"
         case .certificateRefused: "tls_certificate_refused"
         case .alert: "tls_alert"
+        case .renegotiation: "tls_renegotiation"
         case .flood: "tls_flood"
         case .closed: "tls_closed"
         case .internal: "tls_internal"
@@ -77,6 +80,7 @@ extension TLSFailure {
         switch Int(state.pointee.failure) {
         case IL_FAILURE_SERVER_NAME: return .serverName
         case IL_FAILURE_FLOOD: return .flood
+        case IL_FAILURE_RENEGOTIATION: return .renegotiation
         default: break
         }
         guard error != 0 else { return .closed }
@@ -102,6 +106,7 @@ extension TLSFailure {
             SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, SSL_R_TLSV1_ALERT_UNKNOWN_CA,
             SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, SSL_R_SSLV3_ALERT_NO_CERTIFICATE:
             .certificateRefused
+        case SSL_R_NO_RENEGOTIATION: .renegotiation
         case SSL_R_UNEXPECTED_EOF_WHILE_READING: .closed
         case _ where il_error_is_ours(reason) == 1: .internal
         default: reason > SSL_AD_REASON_OFFSET ? .alert : .garbage

@@ -66,7 +66,7 @@ int il_certificate_set_staple(X509 *certificate, const uint8_t *bytes, size_t co
 // MARK: Connections (stream.c)
 
 /// Why a callback ended a connection.
-enum { IL_FAILURE_NONE = 0, IL_FAILURE_SERVER_NAME = 1, IL_FAILURE_FLOOD = 2 };
+enum { IL_FAILURE_NONE = 0, IL_FAILURE_SERVER_NAME = 1, IL_FAILURE_FLOOD = 2, IL_FAILURE_RENEGOTIATION = 3 };
 
 /// What belongs to one connection beside its SSL, which owns and frees it.
 typedef struct {
