@@ -1,4 +1,5 @@
-// The live table as JSON: what is routed where, to which tasks, and what was refused and why.
+// The live table as JSON: what is routed where, to which tasks, and what was refused and why. Certificates and secrets
+// are named as labels name them; nobody here has seen what is in them.
 
 import Model
 import Routing
@@ -19,6 +20,12 @@ enum RoutesPage {
             writer.array("routes") { writer in
                 for route in snapshot.configuration.routes { append(route, services, to: &writer) }
             }
+            writer.array("hosts") { writer in
+                for host in snapshot.configuration.hosts { append(host, services, to: &writer) }
+            }
+            writer.array("streams") { writer in
+                for stream in snapshot.configuration.streams { append(stream, services, to: &writer) }
+            }
             writer.array("services") { writer in
                 for (index, service) in services.enumerated() {
                     append(service, index < snapshot.endpoints.count ? snapshot.endpoints[index] : [], to: &writer)
@@ -37,7 +44,67 @@ enum RoutesPage {
             writer.field("path", route.pathPrefix)
             writer.field("rewrites_prefix", route.rewritesPrefix)
             writer.field("path_policy", route.pathPolicy.rawValue)
-            writer.field("services", route.services.filter(services.indices.contains).map { services[$0].name })
+            if route.requiresTLS { writer.field("ssl_only", true) }
+            if let hsts = route.hsts { writer.field("hsts", hsts) }
+            writer.field("services", names(route.services, services))
+        }
+    }
+
+    private static func names(_ positions: [Int], _ services: [Service]) -> [String] {
+        positions.filter(services.indices.contains).map { services[$0].name }
+    }
+
+    /// Only what is special about it.
+    private static func append(_ host: HostOptions, _ services: [Service], to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.field("host", host.host.description)
+            if !host.passthrough.isEmpty { writer.field("passthrough", names(host.passthrough, services)) }
+            append(host.tls, to: &writer)
+            guard !host.redirects.isEmpty else { return }
+            writer.array("redirects") { writer in
+                for redirect in host.redirects {
+                    writer.object { writer in
+                        writer.field("scheme", redirect.scheme.rawValue)
+                        writer.field("target", redirect.target)
+                    }
+                }
+            }
+        }
+    }
+
+    private static func append(_ stream: StreamPort, _ services: [Service], to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.field("port", Int(stream.port))
+            if !stream.services.isEmpty { return writer.field("services", names(stream.services, services)) }
+            writer.array("hosts") { writer in
+                for host in stream.hosts {
+                    writer.object { writer in
+                        writer.field("host", host.host.description)
+                        writer.field("terminates_tls", host.tls != nil)
+                        if let tls = host.tls { append(tls, to: &writer) }
+                        writer.field("services", names(host.services, services))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Only what was asked for.
+    private static func append(_ tls: TLSOptions, to writer: inout JSONWriter) {
+        if !tls.certificates.isEmpty {
+            writer.array("certificates") { writer in
+                for certificate in tls.certificates {
+                    writer.object { writer in
+                        writer.field("certificate", certificate.certificate.names.first ?? "")
+                        if let key = certificate.key { writer.field("key", key.names.first ?? "") }
+                    }
+                }
+            }
+        }
+        if let version = tls.minimumVersion { writer.field("min_version", version.rawValue) }
+        if let client = tls.clientAuthentication {
+            writer.field("client_auth", client.demand.rawValue)
+            writer.field("client_ca", client.authorities.names.first ?? "")
         }
     }
 
@@ -81,6 +148,12 @@ enum RoutesPage {
         }
         if let value = options.maxBodySize { writer.field("max_body_size", value) }
         if let value = options.proxyProtocol { writer.field("proxy_protocol", value.rawValue) }
+        guard let backend = options.backendTLS else { return }
+        writer.object("backend_tls") { writer in
+            writer.field("verify", backend.verifies ? "required" : "none")
+            if let authorities = backend.authorities { writer.field("ca", authorities.names.first ?? "") }
+            if let name = backend.serverName { writer.field("name", name) }
+        }
     }
 
     private static func append(_ diagnostic: Diagnostic, to writer: inout JSONWriter) {

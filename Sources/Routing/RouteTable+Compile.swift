@@ -27,6 +27,7 @@ struct RouteCompiler {
     var streams: [StreamEntry] = []
     var streamHosts: [StreamHostRow] = []
     var streamNames: ByteTableBuilder
+    var longestStreamWildcard = 0
     var anyStreamHosts: [Int32] = []
 
     private var tlsOptionsPositions: [TLSOptions: Int32] = [TLSOptions(): 0]
@@ -130,7 +131,9 @@ struct RouteCompiler {
     /// False if the prefix is not one, or is taken.
     private mutating func insertContext(_ entry: RouteEntry, index: Int32) -> Bool {
         let depth = keys.withUnsafeBytes { keys -> Int32? in
-            let prefix = UnsafeRawBufferPointer(rebasing: keys[Int(entry.prefixStart)...])
+            // Other text follows it among the keys.
+            let end = Int(entry.prefixStart) + Int(entry.prefixCount)
+            let prefix = UnsafeRawBufferPointer(rebasing: keys[Int(entry.prefixStart)..<end])
             guard prefix.count > 1, prefix[0] == UInt8(ascii: "/"), prefix[prefix.count - 1] != UInt8(ascii: "/")
             else { return nil }
             let (hash, depth) = contextHash(prefix, host: entry.host)

@@ -52,6 +52,7 @@ extension RouteCompiler {
         let scope: Int32
         switch pattern {
         case .any:
+            guard anyStreamHosts[Int(stream)] < 0 else { return }
             streamHosts.append(StreamHostRow(entry: entry))
             anyStreamHosts[Int(stream)] = next
             return
@@ -65,7 +66,9 @@ extension RouteCompiler {
             let value = hash.folded(bytes, from: hash.start(scope: scope))
             return streamNames.insert(next, key: key, hash: value, keys: keys, entries: streamHosts)
         }
-        if taken == next { streamHosts.append(StreamHostRow(key: key, entry: entry)) }
+        guard taken == next else { return }
+        streamHosts.append(StreamHostRow(key: key, entry: entry))
+        if case .wildcard = pattern { longestStreamWildcard = max(longestStreamWildcard, Int(range.count)) }
     }
 }
 

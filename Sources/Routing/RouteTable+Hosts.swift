@@ -46,10 +46,16 @@ extension RouteTable {
             entries: streamHosts)
     }
 
+    /// The longest suffix first; those longer than any in the table are passed over, see `findWildcard`.
     private func findStreamWildcard(_ name: UnsafeRawBufferPointer, scope: Int32) -> Int32 {
-        for position in name.indices.dropFirst() where name[position] == UInt8(ascii: ".") {
-            let found = findStreamName(UnsafeRawBufferPointer(rebasing: name[(position + 1)...]), scope: scope)
-            if found >= 0 { return found }
+        guard longestStreamWildcard > 0 else { return -1 }
+        var position = max(1, name.count - longestStreamWildcard - 1)
+        while position < name.count {
+            if name[position] == UInt8(ascii: ".") {
+                let found = findStreamName(UnsafeRawBufferPointer(rebasing: name[(position + 1)...]), scope: scope)
+                if found >= 0 { return found }
+            }
+            position += 1
         }
         return -1
     }

@@ -43,6 +43,8 @@ public final class RouteTable: Sendable {
     let streamEntries: FrozenArray<StreamEntry>
     let streamHosts: FrozenArray<StreamHostRow>
     let streamNames: ByteTable
+    /// Bytes of the longest wildcard suffix of any entry port; 0 without wildcards.
+    let longestStreamWildcard: Int
     /// By stream: the entry for every other server name, or -1.
     let anyStreamHosts: FrozenArray<Int32>
 
@@ -81,6 +83,7 @@ public final class RouteTable: Sendable {
         streamEntries = FrozenArray(compiler.streams)
         streamHosts = FrozenArray(compiler.streamHosts)
         streamNames = compiler.streamNames.freeze()
+        longestStreamWildcard = compiler.longestStreamWildcard
         anyStreamHosts = FrozenArray(compiler.anyStreamHosts)
         tlsOptions = compiler.tlsOptions
         backendTLS = compiler.backendTLS

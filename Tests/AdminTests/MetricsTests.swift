@@ -164,6 +164,6 @@ private let hasPromtool = shell("command -v promtool").status == 0
         #expect(
             try empty.get("/api/routes").body
                 == #"{"version":null,"order":{"cluster":"","version":0,"listed_at_ns":0},"#
-                + #""routes":[],"services":[],"diagnostics":[]}"# + "\n")
+                + #""routes":[],"hosts":[],"streams":[],"services":[],"diagnostics":[]}"# + "\n")
     }
 }

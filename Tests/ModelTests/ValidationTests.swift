@@ -13,7 +13,32 @@ private func sound() -> Snapshot {
             routes: [
                 Route(host: .exact("a.test"), services: [0, 2]),
                 Route(host: .exact("a.test"), pathPrefix: "/app", services: [1]),
-                Route(host: .wildcard("a.test"), services: [1]), Route(host: .any, services: [2]),
+                Route(host: .wildcard("a.test"), services: [1]), Route(host: .any, hsts: "max-age=1", services: [2]),
+            ],
+            hosts: [
+                HostOptions(
+                    host: .exact("a.test"),
+                    tls: TLSOptions(
+                        certificates: [
+                            CertificateReference(certificate: SecretReference("ecdsa", stack: "shop")),
+                            CertificateReference(
+                                certificate: SecretReference("rsa"), key: SecretReference("rsa-key")),
+                        ], minimumVersion: .tls13,
+                        clientAuthentication: .init(demand: .required, authorities: SecretReference("ca"))),
+                    redirects: [
+                        HostRedirect(scheme: .http, target: "https://a.test"),
+                        HostRedirect(scheme: .https, target: "https://b.test:8443/x"),
+                    ]),
+                HostOptions(host: .exact("p.test"), passthrough: [0, 1]),
+            ],
+            streams: [
+                StreamPort(port: 5432, services: [0, 2]),
+                StreamPort(
+                    port: 6000,
+                    hosts: [
+                        StreamHost(host: .exact("a.test"), services: [1], tls: TLSOptions()),
+                        StreamHost(host: .any, services: [0, 1]),
+                    ]),
             ]), endpoints: [[upstream("t1"), upstream("t2")], [], [upstream("t3")]])
 }
 
@@ -60,6 +85,54 @@ private let breakages: [Breakage] = [
     .init("a relative prefix") { $0.configuration.routes[1].pathPrefix = "app" },
     .init("a trailing slash") { $0.configuration.routes[1].pathPrefix = "/app/" },
     .init("an empty prefix") { $0.configuration.routes[1].pathPrefix = "" },
+    .init("two lines of HSTS") { $0.configuration.routes[0].hsts = "max-age=1\r\nX: y" },
+    .init("HSTS without a word") { $0.configuration.routes[0].hsts = "" },
+    .init("hosts out of order") { $0.configuration.hosts.swapAt(0, 1) },
+    .init("a host twice") { $0.configuration.hosts[1] = $0.configuration.hosts[0] },
+    .init("an upper case host of TLS") { $0.configuration.hosts[0].host = .exact("A.test") },
+    .init("a host without anything special") { $0.configuration.hosts[1].passthrough = [] },
+    .init("passthrough to nobody") { $0.configuration.hosts[1].passthrough = [3] },
+    .init("passthrough out of order") { $0.configuration.hosts[1].passthrough = [1, 0] },
+    .init("passthrough with a certificate") { $0.configuration.hosts[1].tls = $0.configuration.hosts[0].tls },
+    .init("passthrough with a redirect") { $0.configuration.hosts[1].redirects = $0.configuration.hosts[0].redirects },
+    .init("passthrough with a route") { $0.configuration.routes[0].host = .exact("p.test") },
+    .init("certificates out of order") { $0.configuration.hosts[0].tls.certificates.swapAt(0, 1) },
+    .init("a certificate twice") {
+        $0.configuration.hosts[0].tls.certificates[1] = $0.configuration.hosts[0].tls.certificates[0]
+    },
+    .init("a certificate without a name") { $0.configuration.hosts[0].tls.certificates[0].certificate.names = [] },
+    .init("a certificate by path") { $0.configuration.hosts[0].tls.certificates[0].certificate.names = ["../e"] },
+    .init("a hidden key") { $0.configuration.hosts[0].tls.certificates[1].key?.names = [".k"] },
+    .init("authorities by path") {
+        $0.configuration.hosts[0].tls.clientAuthentication?.authorities.names = ["/etc/ca"]
+    },
+    .init("redirects out of order") { $0.configuration.hosts[0].redirects.swapAt(0, 1) },
+    .init("a scheme redirected twice") { $0.configuration.hosts[0].redirects[1].scheme = .http },
+    .init("a redirect that ends in a slash") { $0.configuration.hosts[0].redirects[0].target = "https://a.test/" },
+    .init("a redirect of two lines") { $0.configuration.hosts[0].redirects[0].target = "https://a.test\r\nX: y" },
+    .init("a redirect without a scheme") { $0.configuration.hosts[0].redirects[0].target = "a.test" },
+    .init("a redirect with a query") { $0.configuration.hosts[0].redirects[0].target = "https://a.test/?x" },
+    .init("ports out of order") { $0.configuration.streams.swapAt(0, 1) },
+    .init("a port twice") { $0.configuration.streams[1].port = 5432 },
+    .init("entry port 0") { $0.configuration.streams[0].port = 0 },
+    .init("a port that leads nowhere") { $0.configuration.streams[0].services = [] },
+    .init("a port that leads both ways") { $0.configuration.streams[0].hosts = $0.configuration.streams[1].hosts },
+    .init("a port of a service that does not exist") { $0.configuration.streams[0].services = [3] },
+    .init("server names out of order") { $0.configuration.streams[1].hosts.swapAt(0, 1) },
+    .init("a server name twice") { $0.configuration.streams[1].hosts[1].host = .exact("a.test") },
+    .init("a server name of nobody") { $0.configuration.streams[1].hosts[0].services = [] },
+    .init("a server name of a service twice") { $0.configuration.streams[1].hosts[0].services = [1, 1] },
+    .init("an upper case server name") { $0.configuration.streams[1].hosts[0].host = .exact("A.test") },
+    .init("a certificate of a port by path") {
+        $0.configuration.streams[1].hosts[0].tls = TLSOptions(
+            certificates: [CertificateReference(certificate: SecretReference("a/b"))])
+    },
+    .init("authorities of tasks by path") {
+        $0.configuration.services[0].options.backendTLS = BackendTLS(authorities: SecretReference("../ca"))
+    },
+    .init("an upper case name of tasks") {
+        $0.configuration.services[0].options.backendTLS = BackendTLS(serverName: "A.test")
+    },
     .init("a query in a prefix") { $0.configuration.routes[1].pathPrefix = "/app?x" },
 ]
 
@@ -70,6 +143,52 @@ func breakageIsFound(breakage: Breakage) {
     #expect(!snapshot.problems().isEmpty)
     #expect(!snapshot.hasSameContent(as: sound()))
     #expect(snapshot.contentHash != sound().contentHash)
+}
+
+@Test(
+    "what changes in TLS, hosts and ports changes the hash",
+    arguments: [
+        .init("requiresTLS") { $0.configuration.routes[0].requiresTLS = true },
+        .init("hsts") { $0.configuration.routes[3].hsts = nil },
+        .init("other hsts") { $0.configuration.routes[3].hsts = "max-age=2" },
+        .init("a certificate less") { $0.configuration.hosts[0].tls.certificates.removeLast() },
+        .init("another certificate") { $0.configuration.hosts[0].tls.certificates[0].certificate.names = ["e"] },
+        .init("a key less") { $0.configuration.hosts[0].tls.certificates[1].key = nil },
+        .init("no minimum") { $0.configuration.hosts[0].tls.minimumVersion = nil },
+        .init("another minimum") { $0.configuration.hosts[0].tls.minimumVersion = .tls12 },
+        .init("another demand") { $0.configuration.hosts[0].tls.clientAuthentication?.demand = .optional },
+        .init("no client authentication") { $0.configuration.hosts[0].tls.clientAuthentication = nil },
+        .init("a redirect less") { $0.configuration.hosts[0].redirects.removeLast() },
+        .init("another target") { $0.configuration.hosts[0].redirects[0].target = "https://c.test" },
+        .init("a service less") { $0.configuration.hosts[1].passthrough = [0] },
+        .init("a host less") { $0.configuration.hosts.removeLast() },
+        .init("another port") { $0.configuration.streams[0].port = 5433 },
+        .init("a port less") { $0.configuration.streams.removeLast() },
+        .init("raw and not by name") { $0.configuration.streams[1] = StreamPort(port: 6000, services: [1]) },
+        .init("passed on and not terminated") { $0.configuration.streams[1].hosts[0].tls = nil },
+        .init("another server name") { $0.configuration.streams[1].hosts[0].host = .exact("b.test") },
+        .init("TLS to tasks") { $0.configuration.services[0].options.backendTLS = BackendTLS() },
+    ] as [Breakage])
+func contentIsHashed(change: Breakage) {
+    var snapshot = sound()
+    change.apply(&snapshot)
+    #expect(snapshot.problems() == [])
+    #expect(!snapshot.hasSameContent(as: sound()))
+    #expect(snapshot.contentHash != sound().contentHash)
+    let hashes = [
+        BackendTLS(), BackendTLS(verifies: true), BackendTLS(serverName: "a"),
+        BackendTLS(authorities: SecretReference("a")),
+    ]
+    .map { backend in
+        var snapshot = sound()
+        snapshot.configuration.services[0].options.backendTLS = backend
+        return snapshot.contentHash
+    }
+    #expect(Set(hashes).count == 4)
+}
+
+@Test func secretsAreNamedOnce() {
+    #expect(sound().configuration.secretNames == ["ca", "ecdsa", "shop_ecdsa", "rsa", "rsa-key"])
 }
 
 @Test func orderAndDiagnosticsAreNotContent() {
