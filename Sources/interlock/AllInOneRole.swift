@@ -42,6 +42,7 @@ enum AllInOneRole {
             "started",
             [
                 "version": .string(Interlock.version), "http_ports": .string("\(proxy.ports)"),
+                "https_ports": .string("\(proxy.httpsPorts)"),
                 "admin_ports": .string("\(admin?.ports ?? [])"), "workers": .integer(proxySettings.workerCount),
                 "max_connections": .integer(proxySettings.maximumConnections),
             ])
@@ -74,7 +75,8 @@ enum AllInOneRole {
             build: BuildInformation(version: Interlock.version), counters: proxy.counters, services: proxy.registry,
             rejectionNames: RejectionReasons.all, health: { life.reading },
             table: { proxy.table.version == 0 ? nil : proxy.table },
-            control: { ControlPlane.reading(controller.status, proxy: proxy) })
+            control: { ControlPlane.reading(controller.status, proxy: proxy) },
+            tls: { TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000)) })
         let server: AdminServer
         do throws(AdminListenError) {
             server = try AdminServer(

@@ -29,6 +29,7 @@ final class Publisher: Sendable {
         do throws(SecretStoreError) {
             secrets = try SecretStore(places: places) { files in
                 told.take(files)
+                proxy.update(secrets: files)
                 log.info("secrets changed", ["secrets": .string("\(files)")])
             }
             try secrets.start()
@@ -45,7 +46,7 @@ final class Publisher: Sendable {
         }
         let version = secrets.want(snapshot.configuration.secretNames) { files in
             told.take(files)
-            return proxy.publish(snapshot)
+            return proxy.publish(snapshot, secrets: files)
         }
         life.becameReady()
         log.info(
