@@ -109,7 +109,11 @@ enum CertificateReader {
             }
             throw wrong("the \(what) file holds no private key in PEM")
         }
-        let kind = EVP_PKEY_get_base_id(X509_get0_pubkey(certificate))
+        guard let publicKey = X509_get0_pubkey(certificate) else {
+            ERR_clear_error()
+            throw wrong("the certificate's public key cannot be read: have it issued for an RSA or P-256 key")
+        }
+        let kind = EVP_PKEY_get_base_id(publicKey)
         guard let key = il_private_key(der.bytes, der.count, der.isPKCS8 ? 1 : 0, kind) else {
             throw wrong("the key in the \(what) file is damaged or of an unknown kind: export it again as PEM")
         }

@@ -1,11 +1,11 @@
 // Owns the entry that libFuzzer calls and the choice of target (environment variable FUZZ_TARGET). A target is a
 // function over bytes that traps when a property does not hold; what the properties are stands in Targets.swift.
-// Compiled together with the sources of Wire into one module by run.sh.
+// Compiled together with the sources of Wire and TLS into one module by run.sh.
 
 import Glibc
 
 enum Target: String, CaseIterable {
-    case request, response, chunked, proxy, target, hello, canary
+    case request, response, chunked, proxy, target, hello, tls, pem, canary
 }
 
 nonisolated(unsafe) private var chosen = Target.request
@@ -34,6 +34,8 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case .proxy: fuzzProxy(input)
     case .target: fuzzTarget(input)
     case .hello: fuzzHello(input)
+    case .tls: fuzzTLS(input)
+    case .pem: fuzzPEM(input)
     case .canary: fuzzCanary(input)
     }
     return 0

@@ -24,12 +24,12 @@ func fuzzProxy(_ input: Bytes) {
     }
 }
 
-private enum Peek: Equatable {
+enum Peek: Equatable {
     case named([UInt8], Bool)
     case incomplete, refused
 }
 
-private func peek(_ input: Bytes) -> Peek {
+func peek(_ input: Bytes) -> Peek {
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: ClientHello.sizeLimit, alignment: 1)
     defer { scratch.deallocate() }
     switch ClientHello.parse(input, scratch: scratch) {

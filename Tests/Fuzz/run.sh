@@ -8,25 +8,50 @@ seconds=${1:?usage: run.sh SECONDS [TARGET...]}
 shift
 here=$(cd "$(dirname "$0")" && pwd)
 work=${FUZZ_DIR:-${TMPDIR:-/tmp}/interlock-fuzz.$(id -u)}
-targets=${*:-"canary request response chunked proxy target hello"}
-mkdir -p "$work"
+targets=${*:-"canary request response chunked proxy target hello tls pem"}
+sources=$here/../../Sources
+mkdir -p "$work/objects" "$work/seeds/pem" "$work/seeds/tls"
 
 echo "building into $work"
-find "$here/../../Sources/Wire" "$here" -name '*.swift' -print0 | xargs -0 swiftc -swift-version 6 -O -g \
-    -parse-as-library -sanitize=fuzzer,address -module-name Fuzz -o "$work/fuzz" 2>"$work/build.log" || {
+build() {
+    # What SwiftPM does for a C target without a module map of its own.
+    printf 'module COpenSSL { umbrella header "%s/COpenSSL/include/COpenSSL.h" export * }\n' "$sources" \
+        >"$work/objects/module.modulemap"
+    for file in "$sources"/COpenSSL/*.c; do
+        clang -c -O1 -g -fsanitize=fuzzer-no-link,address -I "$sources/COpenSSL/include" "$file" \
+            -o "$work/objects/$(basename "$file" .c).o" || return 1
+    done
+    find "$sources/Wire" "$sources/TLS" "$here" -name '*.swift' -print0 | xargs -0 swiftc -swift-version 6 -O -g \
+        -enable-upcoming-feature InternalImportsByDefault \
+        -parse-as-library -sanitize=fuzzer,address -module-name Fuzz -I "$work/objects" "$work"/objects/*.o \
+        -lssl -lcrypto -o "$work/fuzz"
+}
+build 2>"$work/build.log" || {
     cat "$work/build.log" >&2
     exit 1
 }
 
+# Certificates are made here and kept nowhere: a key does not belong into a repository.
+export FUZZ_CREDENTIALS="$work/credentials.pem"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=fuzz \
+    -addext subjectAltName=DNS:fuzz,DNS:*.fuzz -keyout "$work/key.pem" -out "$work/certificate.pem" 2>/dev/null
+cat "$work/certificate.pem" "$work/key.pem" >"$FUZZ_CREDENTIALS"
+cp "$FUZZ_CREDENTIALS" "$work/certificate.pem" "$work/key.pem" "$work/seeds/pem"
+openssl genpkey -algorithm ed25519 -out "$work/seeds/pem/ed25519.pem"
+openssl ec -in "$work/key.pem" -out "$work/seeds/pem/sec1.pem" 2>/dev/null
+cp "$here"/corpus/hello/* "$work/seeds/tls"
+
 export ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no
 failed=
 for target in $targets; do
-    mkdir -p "$work/corpus/$target" "$work/findings/$target"
+    mkdir -p "$work/corpus/$target" "$work/findings/$target" "$work/seeds/$target"
+    kept="$work/seeds/$target"
+    [ ! -d "$here/corpus/$target" ] || kept="$here/corpus/$target $kept"
     log=$work/$target.log
     status=0
-    FUZZ_TARGET=$target "$work/fuzz" -max_total_time="$seconds" -max_len=1024 -timeout=10 -print_final_stats=1 \
-        -artifact_prefix="$work/findings/$target/" "$work/corpus/$target" "$here/corpus/$target" \
-        >"$log" 2>&1 || status=$?
+    # shellcheck disable=SC2086 # two folders
+    FUZZ_TARGET=$target "$work/fuzz" -max_total_time="$seconds" -max_len=2048 -timeout=10 -print_final_stats=1 \
+        -artifact_prefix="$work/findings/$target/" "$work/corpus/$target" $kept >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     if [ "$target" = canary ]; then
         if [ $status -eq 0 ]; then

@@ -92,6 +92,38 @@ import Testing
         #expect(failure(rsa, try credentials.bytes("rsa.key")) == nil)
     }
 
+    /// A curve that OpenSSL does not know, and a public key that is no point of its curve.
+    @Test func aPublicKeyThatCannotBeReadIsNamed() throws {
+        let folder = credentials.folder
+        try credentials.run([
+            "openssl", "x509", "-in", "\(folder)/server.pem", "-outform", "DER", "-out", "\(folder)/server.der",
+        ])
+        let der = try credentials.bytes("server.der")
+        // id-ecPublicKey, then prime256v1, then the bit string with an uncompressed point.
+        let marker: [UInt8] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04]
+        let place = try #require(der.indices.dropLast(12).first { Array(der[$0..<$0 + 12]) == marker })
+        for (offset, name) in [(7, "curve"), (20, "point")] {
+            var changed = der
+            changed[place + offset] ^= 0x3F
+            try changed.withUnsafeBytes { try writeBytes("\(folder)/changed.der", $0) }
+            try credentials.run([
+                "openssl", "base64", "-in", "\(folder)/changed.der", "-out", "\(folder)/changed.base64",
+            ])
+            let body = try credentials.bytes("changed.base64")
+            let pem =
+                Array("-----BEGIN CERTIFICATE-----\n".utf8) + body + Array("-----END CERTIFICATE-----\n".utf8)
+            let text = failure(pem, try credentials.bytes("server.key"))
+            #expect(text?.contains("the certificate's public key cannot be read") == true, "\(name): \(text ?? "")")
+            #expect(ERR_peek_error() == 0)
+        }
+    }
+
+    private func writeBytes(_ path: String, _ bytes: UnsafeRawBufferPointer) throws {
+        let file = try #require(fopen(path, "w"))
+        defer { fclose(file) }
+        #expect(fwrite(bytes.baseAddress, 1, bytes.count, file) == bytes.count)
+    }
+
     @Test func knowsItsNames() throws {
         let server = try credentials.certificate("server")
         #expect(server.names == ["localhost", "*.wild.test"])
