@@ -90,7 +90,13 @@ let package = Package(
             name: "AdminTests", dependencies: ["Admin", "Routing", "Model", "Telemetry", "Kernel", "Support"],
             swiftSettings: common),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire", "Kernel", "Support"], swiftSettings: common),
-        .testTarget(name: "InterlockTests", dependencies: ["interlock", "Support"], swiftSettings: common),
+        .testTarget(
+            name: "InterlockTests",
+            dependencies: [
+                "interlock", "Admin", "Discovery", "Kernel", "Model", "Proxy", "Routing", "Secrets", "Telemetry",
+                "Support",
+            ],
+            swiftSettings: common),
         .testTarget(name: "TreeTests", swiftSettings: common),
     ]
 )
