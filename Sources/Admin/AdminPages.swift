@@ -99,6 +99,9 @@ struct AdminPages: Sendable {
         case let docker? where docker.isConnected: lines.append("docker      connected, \(docker.serverVersion)")
         case let docker?: lines.append("docker      away: \(docker.lastFailure)")
         }
+        for entry in source.entryPorts() {
+            lines.append("entry port  \(entry.port), \(entry.problem ?? "open")")
+        }
         if let problem = health.problem { lines.append("problem     \(problem)") }
         lines += [
             "", "/healthz     is the process well", "/readyz      should it get traffic",

@@ -14,6 +14,8 @@ public struct AdminSource: Sendable {
     public var control: @Sendable () -> ControlReading
     /// The certificates in use.
     public var tls: @Sendable () -> TLSReading
+    /// The ports that services ask for.
+    public var entryPorts: @Sendable () -> [PortReading]
     public var counters: ProxyCounters
     public var services: ServiceRegistry
     /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
@@ -25,7 +27,8 @@ public struct AdminSource: Sendable {
         build: BuildInformation, counters: ProxyCounters, services: ServiceRegistry,
         rejectionNames: [(number: Int, name: String)], handshakeFailureNames: [(number: Int, name: String)] = [],
         health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
-        control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() }
+        control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() },
+        entryPorts: @escaping @Sendable () -> [PortReading] = { [] }
     ) {
         self.build = build
         self.counters = counters
@@ -36,6 +39,19 @@ public struct AdminSource: Sendable {
         self.table = table
         self.control = control
         self.tls = tls
+        self.entryPorts = entryPorts
+    }
+}
+
+/// How an entry port of services stands.
+public struct PortReading: Sendable, Hashable {
+    public var port: UInt16
+    /// Why nobody listens there; nil: all is well.
+    public var problem: String?
+
+    public init(port: UInt16, problem: String? = nil) {
+        self.port = port
+        self.problem = problem
     }
 }
 

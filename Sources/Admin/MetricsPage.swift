@@ -14,6 +14,7 @@ enum MetricsPage {
         appendReasons(source, to: &text)
         appendTLS(source, to: &text)
         appendTable(source.table(), to: &text)
+        appendPorts(source.entryPorts(), to: &text)
         let control = source.control()
         appendDiagnostics(control, to: &text)
         if let docker = control.docker { appendDocker(docker, to: &text) }
@@ -160,6 +161,12 @@ enum MetricsPage {
         }
         text.family("interlock_tasks", .gauge, "Tasks and fixed endpoints in the table, by state.")
         for state in UpstreamState.allCases { text.sample(["state": state.rawValue], counts[state] ?? 0) }
+    }
+
+    private static func appendPorts(_ ports: [PortReading], to text: inout PrometheusText) {
+        text.family("interlock_entry_ports", .gauge, "Ports of services, by whether somebody listens there.")
+        text.sample(["state": "open"], UInt64(ports.count { $0.problem == nil }))
+        text.sample(["state": "unavailable"], UInt64(ports.count { $0.problem != nil }))
     }
 
     /// Services that are left out because of an error.

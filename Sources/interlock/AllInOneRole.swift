@@ -76,7 +76,8 @@ enum AllInOneRole {
             rejectionNames: RejectionReasons.all, health: { life.reading },
             table: { proxy.table.version == 0 ? nil : proxy.table },
             control: { ControlPlane.reading(controller.status, proxy: proxy) },
-            tls: { TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000)) })
+            tls: { TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000)) },
+            entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } })
         let server: AdminServer
         do throws(AdminListenError) {
             server = try AdminServer(

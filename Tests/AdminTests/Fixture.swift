@@ -15,6 +15,7 @@ final class Fixture: Sendable {
         var control = ControlReading()
         var table: RouteTable?
         var tls = TLSReading()
+        var entryPorts: [PortReading] = []
     }
 
     let state = Mutex(State())
@@ -38,7 +39,8 @@ final class Fixture: Sendable {
             },
             table: { box.fixture.withLock { $0?.state.withLock { $0.table } } },
             control: { box.fixture.withLock { $0?.state.withLock { $0.control } } ?? ControlReading() },
-            tls: { box.fixture.withLock { $0?.state.withLock { $0.tls } } ?? TLSReading() })
+            tls: { box.fixture.withLock { $0?.state.withLock { $0.tls } } ?? TLSReading() },
+            entryPorts: { box.fixture.withLock { $0?.state.withLock { $0.entryPorts } } ?? [] })
         var settings = AdminSettings(addresses: [(address, false)], token: token, isOpen: isOpen)
         settings.limits = limits
         let made = try AdminServer(settings: settings, source: source, log: Log(level: .error))

@@ -166,4 +166,20 @@ private let hasPromtool = shell("command -v promtool").status == 0
                 == #"{"version":null,"order":{"cluster":"","version":0,"listed_at_ns":0},"#
                 + #""routes":[],"hosts":[],"streams":[],"services":[],"diagnostics":[]}"# + "\n")
     }
+
+    @Test func entryPorts() throws {
+        let fixture = try Fixture()
+        defer { fixture.stop() }
+        fixture.state.withLock {
+            $0.entryPorts = [
+                PortReading(port: 5432), PortReading(port: 6379, problem: "another process holds the port"),
+            ]
+        }
+        let lines = Set(try fixture.get("/metrics").body.split(separator: "\n").map(String.init))
+        #expect(lines.contains(#"interlock_entry_ports{state="open"} 1"#))
+        #expect(lines.contains(#"interlock_entry_ports{state="unavailable"} 1"#))
+        let index = try fixture.get("/").body
+        #expect(index.contains("entry port  5432, open\n"))
+        #expect(index.contains("entry port  6379, another process holds the port\n"))
+    }
 }
