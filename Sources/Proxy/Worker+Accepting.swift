@@ -48,6 +48,11 @@ extension Worker {
 
     mutating func admit(_ descriptor: Int32, from address: SocketAddress, through listener: Listener) {
         counters.add(.connectionsAccepted)
+        switch listener.entry {
+        case .http: counters.add(ConnectionEntry.http)
+        case .https: counters.add(ConnectionEntry.https)
+        case .stream: counters.add(ConnectionEntry.tcp)
+        }
         let peer = Endpoint(address.unmapped)
         guard shared.admission.enter(peer.address) else {
             counters.add(.connectionsRejected)
