@@ -43,6 +43,8 @@ SSL *il_stream_new(SSL_CTX *context, il_tls_memory *memory, int is_server, const
     if (is_server) {
         SSL_set_accept_state(ssl);
     } else {
+        // Nobody has answered it yet: what is in the window is another's.
+        memory->input_count = 0;
         SSL_set_connect_state(ssl);
     }
     *state = made;

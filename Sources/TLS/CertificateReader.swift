@@ -125,6 +125,30 @@ enum CertificateReader {
         return key
     }
 
+    /// Makes each of `authorities` an anchor of trust: one that was signed by another needs no more than itself.
+    static func trust(_ authorities: [OpaquePointer], in context: OpaquePointer) -> Bool {
+        guard let store = SSL_CTX_get_cert_store(context), let parameters = SSL_CTX_get0_param(context),
+            X509_VERIFY_PARAM_set_flags(parameters, UInt(X509_V_FLAG_PARTIAL_CHAIN)) == 1
+        else { return false }
+        return authorities.allSatisfy { X509_STORE_add_cert(store, $0) == 1 }
+    }
+
+    /// What OpenSSL would hold against a certificate on each connection that shows it; nil: nothing.
+    static func objection(to leaf: OpaquePointer, _ key: OpaquePointer, _ chain: OpaquePointer) -> String? {
+        guard let context = probe, let ssl = SSL_new(context.pointer) else { return nil }
+        defer { SSL_free(ssl) }
+        if SSL_use_cert_and_key(ssl, leaf, key, chain, 1) == 1 { return nil }
+        return TLSError.takeQueue() ?? "for no reason that it tells"
+    }
+
+    private static let probe = SSL_CTX_new(TLS_server_method()).map { Probe(pointer: $0) }
+
+    /// A context that lives as long as the process.
+    private struct Probe: @unchecked Sendable {
+        // Configured by nobody: only connections are made from it.
+        let pointer: OpaquePointer
+    }
+
     static func wrong(_ description: String) -> TLSError {
         TLSError(kind: .configuration, description: description)
     }

@@ -5,7 +5,7 @@ internal import COpenSSL
 
 /// A certificate that can be served. Immutable once made.
 public final class TLSCertificate: @unchecked Sendable {
-    public enum KeyKind: Sendable { case rsa, ecdsa, ed25519, other }
+    public enum KeyKind: UInt8, Sendable { case rsa, ecdsa, ed25519, other }
 
     // X509 and EVP_PKEY are counted by atomics and not changed after parsing.
     let leaf: OpaquePointer
@@ -49,6 +49,12 @@ public final class TLSCertificate: @unchecked Sendable {
             EVP_PKEY_free(key)
             throw .fromQueue(.configuration, "cannot keep the chain")
         }
+        if let objection = CertificateReader.objection(to: leaf, key, chain) {
+            EVP_PKEY_free(key)
+            OPENSSL_sk_free(chain)
+            throw CertificateReader.wrong(
+                "OpenSSL does not serve this certificate: \(objection) (RSA needs 2048 bits, signatures SHA-256)")
+        }
         self.leaf = leaf
         self.key = key
         self.chain = chain
@@ -89,14 +95,7 @@ public final class TLSCertificate: @unchecked Sendable {
 
     /// The hash that a certificate of these bytes has, without parsing them.
     public static func hash(chainPEM: [UInt8], keyPEM: [UInt8]?, stapleDER: [UInt8]?) -> [UInt8] {
-        var text: [UInt8] = []
-        for part in [chainPEM, keyPEM ?? [], stapleDER ?? []] {
-            withUnsafeBytes(of: UInt64(part.count).bigEndian) { text += $0 }
-            text += part
-        }
-        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-        _ = SHA256(text, text.count, &digest)
-        return digest
+        TLSDigest.of([chainPEM, keyPEM ?? [], stapleDER ?? []])
     }
 
     /// Whether one of the names is `host` or a wildcard for it. `host` is normalised: lower case, no trailing dot.

@@ -17,12 +17,20 @@ public struct TLSClientSettings: Hashable, Sendable {
         self.authorities = authorities
         self.applicationProtocols = applicationProtocols
     }
+
+    var digest: [UInt8] {
+        TLSDigest.of([
+            [verifies ? 1 : 0, authorities == nil ? 0 : 1], authorities ?? [],
+            Array(applicationProtocols.joined(separator: "\0").utf8),
+        ])
+    }
 }
 
 /// A way of connecting to tasks, ready for use. Immutable once made, so threads share it.
 public final class TLSClientPolicy: @unchecked Sendable {
     let context: OpaquePointer
     public let settings: TLSClientSettings
+    let digest: [UInt8]
 
     public init(_ settings: TLSClientSettings) throws(TLSError) {
         guard let context = SSL_CTX_new(TLS_client_method()) else {
@@ -30,10 +38,15 @@ public final class TLSClientPolicy: @unchecked Sendable {
         }
         self.context = context
         self.settings = settings
+        digest = settings.digest
         guard il_ssl_ctx_set_min_tls12(context) == 1 else {
             throw .fromQueue(.configuration, "cannot require TLS 1.2")
         }
         il_ssl_ctx_set_memory_modes(context)
+        // Each session carries it, and OpenSSL refuses to use one under another.
+        guard SSL_CTX_set_session_id_context(context, digest, UInt32(digest.count)) == 1 else {
+            throw .fromQueue(.configuration, "cannot make a TLS policy")
+        }
         il_policy_collect_sessions(context)
         il_stream_watch(context, 0)
         let protocols = try TLSServerPolicy.wireFormat(settings.applicationProtocols)
@@ -41,7 +54,12 @@ public final class TLSClientPolicy: @unchecked Sendable {
         guard protocols.isEmpty || SSL_CTX_set_alpn_protos(context, protocols, UInt32(protocols.count)) == 0 else {
             throw .fromQueue(.configuration, "cannot offer application protocols")
         }
-        if settings.verifies { try trust() }
+        if settings.verifies {
+            try trust()
+        } else {
+            // Who is not asked for a name is not asked for the length of its key either: old services have short ones.
+            SSL_CTX_set_security_level(context, 1)
+        }
     }
 
     deinit { SSL_CTX_free(context) }
@@ -56,23 +74,32 @@ public final class TLSClientPolicy: @unchecked Sendable {
         }
         let authorities = try CertificateReader.certificates(bytes, what: "CA")
         defer { authorities.forEach { X509_free($0) } }
-        for authority in authorities {
-            guard let store = SSL_CTX_get_cert_store(context), X509_STORE_add_cert(store, authority) == 1 else {
-                throw .fromQueue(.configuration, "cannot use the CA")
-            }
+        guard CertificateReader.trust(authorities, in: context) else {
+            throw .fromQueue(.configuration, "cannot use the CA")
         }
     }
 }
 
-/// What a server offered so that the next connection to it needs no full handshake.
+/// What a server offered so that the next connection to it needs no full handshake. It is of use only to connections of
+/// the same policy that ask for the same name: to anybody else it would be a way around verification.
 public final class TLSResumption {
     let session: OpaquePointer
+    private let name: [UInt8]
 
     /// Takes over the reference.
-    init(_ session: OpaquePointer) { self.session = session }
+    init(_ session: OpaquePointer, name: [UInt8]) {
+        self.session = session
+        self.name = name
+    }
 
     deinit { SSL_SESSION_free(session) }
 
     /// A TLS 1.3 session: who has used it must forget it (RFC 8446 section C.4).
     public var isSingleUse: Bool { SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION }
+
+    func isFor(_ policy: TLSClientPolicy, name: String?) -> Bool {
+        var count: UInt32 = 0
+        let context = UnsafeBufferPointer(start: SSL_SESSION_get0_id_context(session, &count), count: Int(count))
+        return context.elementsEqual(policy.digest) && self.name.elementsEqual((name ?? "").utf8)
+    }
 }

@@ -107,7 +107,7 @@ extension TLSFailure {
             SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, SSL_R_SSLV3_ALERT_NO_CERTIFICATE:
             .certificateRefused
         case SSL_R_NO_RENEGOTIATION: .renegotiation
-        case SSL_R_UNEXPECTED_EOF_WHILE_READING: .closed
+        case SSL_R_UNEXPECTED_EOF_WHILE_READING, SSL_R_PROTOCOL_IS_SHUTDOWN: .closed
         case _ where il_error_is_ours(reason) == 1: .internal
         default: reason > SSL_AD_REASON_OFFSET ? .alert : .garbage
         }

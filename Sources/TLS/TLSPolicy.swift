@@ -50,19 +50,27 @@ public struct TLSPolicySettings: Hashable, Sendable {
 
     /// SHA-256 of all settings: the same on all threads and nodes, different for different settings.
     var digest: [UInt8] {
+        let names = [ciphers, cipherSuites, groups, sessionContext, applicationProtocols.joined(separator: "\0")]
+        return TLSDigest.of(
+            [[minimumVersion.rawValue, clientDemand.rawValue]] + names.map { Array($0.utf8) } + [clientAuthorities])
+    }
+}
+
+/// SHA-256 of several values that cannot run into each other.
+enum TLSDigest {
+    static func of(_ parts: [[UInt8]]) -> [UInt8] {
         var text: [UInt8] = []
-        func add(_ bytes: some Collection<UInt8>) {
-            withUnsafeBytes(of: UInt64(bytes.count).bigEndian) { text += $0 }
-            text += bytes
+        text.reserveCapacity(parts.reduce(0) { $0 + $1.count + 8 })
+        for part in parts {
+            withUnsafeBytes(of: UInt64(part.count).bigEndian) { text += $0 }
+            text += part
         }
-        add([minimumVersion.rawValue, clientDemand.rawValue])
-        for value in [ciphers, cipherSuites, groups, sessionContext] { add(value.utf8) }
-        add(applicationProtocols.joined(separator: "\0").utf8)
-        add(clientAuthorities)
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
         _ = SHA256(text, text.count, &digest)
         return digest
     }
+
+    static func identity(of digest: [UInt8]) -> UInt64 { digest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } }
 }
 
 /// A TLS policy ready for use. Immutable once made, so threads share it.
@@ -81,7 +89,7 @@ public final class TLSServerPolicy: @unchecked Sendable {
         self.context = context
         self.settings = settings
         let digest = settings.digest
-        identity = digest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        identity = TLSDigest.identity(of: digest)
         try setAlgorithms()
         il_ssl_ctx_set_memory_modes(context)
         il_ssl_ctx_prefer_server_ciphers(context)
@@ -123,15 +131,9 @@ public final class TLSServerPolicy: @unchecked Sendable {
         guard settings.clientDemand != .none else { return }
         let authorities = try CertificateReader.certificates(settings.clientAuthorities, what: "CA")
         defer { authorities.forEach { X509_free($0) } }
-        guard let store = SSL_CTX_get_cert_store(context) else {
-            throw .fromQueue(.configuration, "cannot use the CA")
-        }
-        for authority in authorities {
-            // Both keep a reference or a copy of their own.
-            guard X509_STORE_add_cert(store, authority) == 1, SSL_CTX_add_client_CA(context, authority) == 1 else {
-                throw .fromQueue(.configuration, "cannot use the CA")
-            }
-        }
+        guard CertificateReader.trust(authorities, in: context),
+            authorities.allSatisfy({ SSL_CTX_add_client_CA(context, $0) == 1 })
+        else { throw .fromQueue(.configuration, "cannot use the CA") }
         if settings.clientDemand == .required {
             SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         } else {

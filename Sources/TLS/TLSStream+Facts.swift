@@ -73,6 +73,7 @@ extension TLSStream {
     public func takeSession() -> TLSResumption? {
         guard let session = state.pointee.session else { return nil }
         state.pointee.session = nil
-        return TLSResumption(session)
+        let name = UnsafeRawBufferPointer(start: il_state_name(state), count: Int(state.pointee.name_count))
+        return TLSResumption(session, name: Array(name))
     }
 }

@@ -37,7 +37,7 @@ public struct TLSStream {
 
     /// The server's side of a new connection.
     /// - Parameters:
-    ///   - certificates: to choose from by what the client can; at most one of each kind of key is used.
+    ///   - certificates: to choose from by what the client can; of each kind of key the first is used.
     ///   - serverName: what the ClientHello names, without a trailing dot; empty: nothing. OpenSSL must read the same.
     public init?(
         server policy: TLSServerPolicy, certificates: [TLSCertificate], serverName: UnsafeRawBufferPointer,
@@ -52,11 +52,14 @@ public struct TLSStream {
             ERR_clear_error()
             return nil
         }
-        for certificate in certificates
-        where SSL_use_cert_and_key(ssl, certificate.leaf, certificate.key, certificate.chain, 1) != 1 {
-            ERR_clear_error()
-            SSL_free(ssl)
-            return nil
+        var kinds: UInt8 = 0
+        for certificate in certificates where kinds & 1 << certificate.keyKind.rawValue == 0 {
+            kinds |= 1 << certificate.keyKind.rawValue
+            guard SSL_use_cert_and_key(ssl, certificate.leaf, certificate.key, certificate.chain, 1) == 1 else {
+                ERR_clear_error()
+                SSL_free(ssl)
+                return nil
+            }
         }
         self.ssl = ssl
         self.state = state
@@ -66,20 +69,24 @@ public struct TLSStream {
     /// - Parameters:
     ///   - serverName: for SNI and, if the policy verifies, for verification; nil: neither.
     ///   - isAddress: the name is an IP address, which is verified but not sent.
-    ///   - session: of an earlier connection to the same server.
+    ///   - session: of an earlier connection; passed over if it is of another policy or name.
     public init?(
         client policy: TLSClientPolicy, serverName: String?, isAddress: Bool = false, session: TLSResumption? = nil,
         workspace: TLSWorkspace
     ) {
         var made: UnsafeMutablePointer<il_tls_state>?
-        guard let ssl = il_stream_new(policy.context, workspace.memory, 0, nil, 0, &made), let state = made else {
+        let name = serverName ?? ""
+        guard let ssl = il_stream_new(policy.context, workspace.memory, 0, name, name.utf8.count, &made),
+            let state = made
+        else {
             ERR_clear_error()
             return nil
         }
         self.ssl = ssl
         self.state = state
+        let earlier = session.flatMap { $0.isFor(policy, name: serverName) ? $0.session : nil }
         guard Self.setName(ssl, serverName, isAddress, verifies: policy.settings.verifies),
-            session == nil || SSL_set_session(ssl, session?.session) == 1
+            earlier == nil || SSL_set_session(ssl, earlier) == 1
         else {
             ERR_clear_error()
             SSL_free(ssl)

@@ -92,6 +92,14 @@ import Testing
         #expect(failure(rsa, try credentials.bytes("rsa.key")) == nil)
     }
 
+    /// OpenSSL would refuse it on each connection: better to hear of it at once.
+    @Test func aWeakKeyIsNamed() throws {
+        try credentials.issue("weak", key: ["rsa:1024"], extensions: "subjectAltName=DNS:weak\n")
+        let text = failure(try credentials.bytes("weak.pem"), try credentials.bytes("weak.key"))
+        #expect(text?.contains("OpenSSL does not serve this certificate: ee key too small") == true, "\(text ?? "")")
+        #expect(ERR_peek_error() == 0)
+    }
+
     /// A curve that OpenSSL does not know, and a public key that is no point of its curve.
     @Test func aPublicKeyThatCannotBeReadIsNamed() throws {
         let folder = credentials.folder

@@ -109,4 +109,48 @@ import Testing
         }
         #expect(!failure.isVerification)
     }
+
+    /// Else a session that nobody verified would open the way to one who is not verified.
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+    func aSessionIsOfItsPolicyAndName(version: Int32) throws {
+        let lenient = try TLSClientPolicy.lenient(version: version)
+        let other = try verifying(Credentials.stranger.get().authorities)
+        func connect(_ client: TLSClientPolicy, _ name: String, _ session: TLSResumption?) throws -> MemoryPair {
+            try MemoryPair(
+                client: client, name: name, session: session, server: server,
+                certificates: [credentials.certificate("server")]
+            ).shakeHands()
+        }
+        func newSession() throws -> TLSResumption {
+            let pair = try connect(lenient, "localhost", nil)
+            _ = pair.sendDown([1])
+            return try #require(pair.client.takeSession())
+        }
+        #expect(try connect(lenient, "localhost", newSession()).client.isResumed)
+        #expect(try connect(.lenient(version: version), "localhost", newSession()).client.isResumed, "equal settings")
+        #expect(try !connect(lenient, "other", newSession()).client.isResumed)
+        #expect(try connect(other, "localhost", newSession()).clientResult == .failed(.unknownAuthority))
+    }
+
+    /// Any certificate of the file is trusted, whoever signed it; a server's own will do too.
+    @Test func anyAuthorityOfTheFileIsAnAnchor() throws {
+        for file in ["server.pem", "ca.pem"] {
+            let pair = try MemoryPair(
+                client: verifying(credentials.bytes(file)), server: server,
+                certificates: [credentials.certificate("server")]
+            ).shakeHands()
+            #expect(pair.isDone, "\(file)")
+        }
+    }
+
+    @Test func aNewConnectionReadsNothingOfAnother() throws {
+        let space = try #require(TLSWorkspace())
+        let policy = try TLSClientPolicy.lenient()
+        try [UInt8](repeating: 22, count: 100).withUnsafeBytes {
+            space.setInput($0)
+            let stream = try #require(TLSStream(client: policy, serverName: "a", workspace: space))
+            #expect(stream.handshake() == .needsInput)
+            stream.free()
+        }
+    }
 }

@@ -81,6 +81,15 @@ import Testing
         }
     }
 
+    @Test func theFirstOfAKindIsServed() throws {
+        for order in [["server", "elsewhere", "rsa"], ["elsewhere", "rsa", "server"]] {
+            let pair = try shake(.lenient(), certificates: order)
+            let leaf = try CertificateReader.certificates(credentials.bytes("\(order[0]).pem"), what: "certificate")
+            defer { leaf.forEach { X509_free($0) } }
+            #expect(X509_cmp(SSL_get0_peer_certificate(pair.client.ssl), leaf[0]) == 0)
+        }
+    }
+
     @Test func refusesWhatCannotBeUsed() {
         let wrong: [(TLSPolicySettings, String)] = [
             (TLSPolicySettings(ciphers: "NOPE"), "TLS 1.2 cipher list \"NOPE\""),
@@ -151,8 +160,9 @@ import Testing
     private func connect(
         _ policy: TLSServerPolicy, _ client: TLSClientPolicy, _ session: TLSResumption? = nil
     ) throws -> (session: TLSResumption?, isResumed: Bool) {
+        let name = Array("localhost".utf8)
         // OpenSSL's client marks a TLS 1.3 session as used: a copy may be shown again.
-        let copy = session.flatMap { SSL_SESSION_dup($0.session) }.map { TLSResumption($0) }
+        let copy = session.flatMap { SSL_SESSION_dup($0.session) }.map { TLSResumption($0, name: name) }
         let pair = try MemoryPair(
             client: client, session: copy, server: policy, certificates: [credentials.certificate("server")]
         ).shakeHands()
@@ -161,7 +171,8 @@ import Testing
         #expect(down.bytes == [1])
         #expect(pair.server.isResumed == pair.client.isResumed)
         // It does not announce a ticket that replaces another in TLS 1.2.
-        let newest = pair.client.takeSession() ?? SSL_get1_session(pair.client.ssl).map { TLSResumption($0) }
+        let newest =
+            pair.client.takeSession() ?? SSL_get1_session(pair.client.ssl).map { TLSResumption($0, name: name) }
         return (newest, pair.server.isResumed)
     }
 

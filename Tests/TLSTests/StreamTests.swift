@@ -180,15 +180,22 @@ import Testing
         if !isSame { #expect(pair.serverResult == .failed(.serverName)) }
     }
 
+    /// Our own client would not do it: another may show a ticket where it asks for another host.
     @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
-    func aResumedSessionMayNameAnotherHostOfThePolicyOnlyAsRouted(version: Int32) throws {
+    func aTicketChangesNoName(version: Int32) throws {
         let first = try pair(version: version).shakeHands()
         _ = first.sendDown([1])
-        let session = first.client.takeSession()
-        let moved = try pair(version: version, name: "other", session: session).shakeHands()
-        #expect(moved.isDone)
-        let lied = try pair(version: version, name: "other", routedName: "localhost", session: session).shakeHands()
-        #expect(lied.serverResult == .failed(.serverName))
+        let session = try #require(first.client.takeSession())
+        func show(routedName: String) throws -> MemoryPair {
+            let pair = try pair(version: version, name: "other", routedName: routedName)
+            let copy = try #require(SSL_SESSION_dup(session.session))
+            #expect(SSL_set_session(pair.client.ssl, copy) == 1)
+            SSL_SESSION_free(copy)
+            return pair.shakeHands()
+        }
+        let moved = try show(routedName: "other")
+        #expect(moved.isDone && moved.server.isResumed)
+        #expect(try show(routedName: "localhost").serverResult == .failed(.serverName))
     }
 
     // MARK: Owners

@@ -78,7 +78,8 @@ typedef struct {
     uint32_t idle_cost;
     uint8_t is_established;
     uint8_t failure;
-    /// The server name that routing has read from the ClientHello, without a trailing dot.
+    /// Of a server: the name that routing has read from the ClientHello, without a trailing dot. Of a client: the name
+    /// it asks for.
     uint16_t name_count;
     char name[];
 } il_tls_state;
@@ -90,6 +91,8 @@ enum { IL_MESSAGE_COST = 16, IL_IDLE_COST_LIMIT = 64 * IL_MESSAGE_COST };
 /// A connection that reads and writes `memory`. NULL without memory.
 SSL *il_stream_new(SSL_CTX *context, il_tls_memory *memory, int is_server, const char *name, size_t name_count,
                    il_tls_state **state);
+/// The name in the state, which Swift cannot reach.
+static inline const char *il_state_name(const il_tls_state *state) { return state->name; }
 /// Installs what watches the messages of every connection of this context.
 void il_stream_watch(SSL_CTX *context, int is_server);
 
