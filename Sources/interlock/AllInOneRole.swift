@@ -31,7 +31,8 @@ enum AllInOneRole {
         }
         let publisher = try Publisher(settings, proxy: proxy, life: life, log: log)
         let controller = Controller(settings: control, log: log) { publisher.publish($0) }
-        let admin = try startAdmin(settings, life: life, proxy: proxy, controller: controller, log: log)
+        let admin = try startAdmin(
+            settings, life: life, proxy: proxy, controller: controller, publisher: publisher, log: log)
         let accessLog = try startAccessLog(settings, proxy: proxy)
         do throws(ControllerError) {
             try controller.start()
@@ -62,7 +63,7 @@ enum AllInOneRole {
     // MARK: Parts
 
     private static func startAdmin(
-        _ settings: Settings, life: Life, proxy: ProxyServer, controller: Controller, log: Log
+        _ settings: Settings, life: Life, proxy: ProxyServer, controller: Controller, publisher: Publisher, log: Log
     ) throws(Interlock.Failure) -> AdminServer? {
         guard !settings.adminListen.isEmpty else { return nil }
         var addresses: [(address: SocketAddress, isDualStack: Bool)] = []
@@ -76,7 +77,7 @@ enum AllInOneRole {
             rejectionNames: RejectionReasons.all, health: { life.reading },
             table: { proxy.table.version == 0 ? nil : proxy.table },
             control: { ControlPlane.reading(controller.status, proxy: proxy) },
-            tls: { TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000)) },
+            tls: { publisher.certificates },
             entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } })
         let server: AdminServer
         do throws(AdminListenError) {

@@ -3,6 +3,7 @@
 // It says what is wrong with the places that the settings name; what is wrong with a service's secrets is the proxy's
 // word.
 
+import Admin
 import Kernel
 import Model
 import Proxy
@@ -58,6 +59,11 @@ final class Publisher: Sendable {
             ])
     }
 
+    /// For the admin pages: the proxy's report, and what the settings name and nobody can read now.
+    var certificates: TLSReading {
+        TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000), and: told.problems)
+    }
+
     /// Reads all secrets again, however unchanged they look.
     func reread() { secrets.reread() }
 
@@ -67,6 +73,7 @@ final class Publisher: Sendable {
 /// Which of the places that the settings name could not be read when it was last told: each is told once.
 private final class SecretFailureMemory: Sendable {
     private let names: Set<String>
+    private let ticketKey: String?
     private let log: Log
     private let told = Mutex<[String: String]>([:])
 
@@ -74,7 +81,15 @@ private final class SecretFailureMemory: Sendable {
         names = Set(
             [places.certificatesDirectory, places.defaultCertificate, places.defaultKey, places.ticketKey]
                 .compactMap { $0 })
+        ticketKey = places.ticketKey
         self.log = log
+    }
+
+    var problems: [CertificateProblem] {
+        told.withLock { $0 }.sorted { $0.key < $1.key }.map { name, reason in
+            CertificateProblem(
+                certificate: name, code: name == ticketKey ? "ticket_key" : "missing", message: "\(name): \(reason)")
+        }
     }
 
     func take(_ files: SecretFiles) {

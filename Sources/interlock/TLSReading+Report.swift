@@ -4,8 +4,10 @@ import Admin
 import Proxy
 
 extension TLSReading {
-    /// - Parameter now: Unix seconds; some problems come with time.
-    init(_ report: TLSReport, atSeconds now: Int64) {
+    /// - Parameters:
+    ///   - now: Unix seconds; some problems come with time.
+    ///   - others: problems that the proxy knows nothing of.
+    init(_ report: TLSReport, atSeconds now: Int64, and others: [CertificateProblem] = []) {
         self.init(
             certificates: report.certificates.map { certificate in
                 CertificateReading(
@@ -17,6 +19,6 @@ extension TLSReading {
                 CertificateProblem(
                     certificate: problem.file, code: problem.fault.rawValue, host: problem.subject,
                     isRefused: problem.isRefused, message: problem.explanation)
-            })
+            } + others)
     }
 }

@@ -39,6 +39,7 @@ private func snapshot(certificate: String, key: String) -> Snapshot {
         let settings = try SettingsLoader.load(environment: [
             "INTERLOCK_HTTP_LISTEN": "127.0.0.1:0", "INTERLOCK_HTTPS_LISTEN": "127.0.0.1:0", "INTERLOCK_WORKERS": "1",
             "INTERLOCK_SECRETS_DIR": folder, "INTERLOCK_CERTS_DIR": certificates,
+            "INTERLOCK_DEFAULT_CERT": "default.pem", "INTERLOCK_TICKET_KEY": folder + "/tickets",
         ])
         let log = Log(level: .error)
         let proxy = try ProxyServer(
@@ -67,9 +68,10 @@ private func snapshot(certificate: String, key: String) -> Snapshot {
         makeCertificate(folder, "wrong", host: "a.test", days: 10)
         try renameFile("\(folder)/wrong.key", to: "\(folder)/shop_site.key")
         #expect(eventually { proxy.tlsReport.standing.map(\.fault) == [.unusable] })
-        let reading = TLSReading(proxy.tlsReport, atSeconds: Int64(Clock.realtimeNs() / 1_000_000_000))
+        let reading = publisher.certificates
         #expect(reading.certificates.map(\.isLastGood) == [true, false])
-        #expect(reading.problems.map(\.code) == ["unusable"] && reading.problems[0].host == "a.test")
+        #expect(reading.problems.map(\.code) == ["unusable", "ticket_key", "missing"])
+        #expect(reading.problems[0].host == "a.test" && reading.problems[2].certificate == "default.pem")
         let later = TLSReading(proxy.tlsReport, atSeconds: first.certificates[0].notAfter + 200 * 86_400)
         #expect(later.problems.map(\.code).sorted() == ["expired", "expired", "unusable"])
 
