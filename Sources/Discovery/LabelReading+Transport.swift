@@ -157,6 +157,10 @@ extension LabelReading {
                 options.backendTLS = nil
             }
         }
+        if let backend = options.backendTLS, backend.verifies, backend.serverName == nil {
+            let message = "cannot be enforced on a TCP service without ssl_backend_name: no request names a host"
+            add(.refused, "ssl_backend_tls_verify", "required", message)
+        }
         let why = "has no effect on a TCP service"
         warnOfRequestLabels(written, why)
         if contextRoot != "/" { add(.doubtful, "context_root", contextRoot, why) }

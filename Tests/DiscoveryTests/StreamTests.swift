@@ -81,6 +81,10 @@ private let ended = ["hosts": "a.test", "ssl_cert": "c"]
         Port([["ssl_only": "1", "hosts": "a.test"]], ["5432/a.test pass -> s0"]),
         Port([["ssl_only": "1", "ssl_cert": "c"]], ["5432/* tls c -> s0"]),
         Port([["ssl_only": "1", "ssl_passthrough": "1"]], ["5432/* pass -> s0"]),
+        Port([["ssl_backend": "1"]], ["5432 -> s0"]),
+        Port([["ssl_backend": "1", "ssl_backend_ca": "ca"]], [], "error s0 ssl_backend_tls_verify"),
+        Port([["ssl_backend": "1", "ssl_backend_tls_verify": "required"]], [], "error s0 ssl_backend_tls_verify"),
+        Port([["ssl_backend": "1", "ssl_backend_ca": "ca", "ssl_backend_name": "db.test"]], ["5432 -> s0"]),
         // Labels for requests mean nothing.
         Port([["context_root": "/x"]], ["5432 -> s0"], "warning s0 context_root"),
         Port([["default_backend": "1"]], ["5432 -> s0"], "warning s0 default_backend"),
