@@ -3,6 +3,8 @@
 
 internal import Kernel
 internal import Model
+internal import TLS
+internal import Telemetry
 internal import Wire
 
 /// A client's connection.
@@ -103,6 +105,8 @@ struct ClientConnection: ~Copyable {
 struct UpstreamConnection: ~Copyable {
     enum State: UInt8 {
         case connecting
+        /// TLS is being agreed on.
+        case handshaking
         /// In the pool.
         case idle
         case busy
@@ -133,6 +137,15 @@ struct UpstreamConnection: ~Copyable {
     var exchange: UInt32 = Slab<Exchange>.none
     /// Where the state of its task is.
     var home: Int32
+    /// What TLS was, or is to be, agreed on for; none for plain connections.
+    var target = Slab<TLSTarget>.none
+    var tls: TLSStream?
+    /// Ciphertext that came with the last bytes of the handshake, and that it is still to be read.
+    var early = PooledBuffer.empty
+    var hasEarly = false
+    /// The task has said in TLS that its stream ends, or TLS has failed: behind what was read until then.
+    var isEndSaid = false
+    var pendingFailure: UpstreamFailure?
     /// A partial response head.
     var input = PooledBuffer.empty
     var output = PooledBuffer.empty

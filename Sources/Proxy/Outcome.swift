@@ -31,6 +31,10 @@ enum Outcome: UInt8, CaseIterable, Sendable {
     case truncated
     /// Nothing moved through a tunnel for too long.
     case tunnelTimeout
+    case tlsHandshake
+    case tlsPlaintext
+    case tlsVerification
+    case tlsUnusable
     // The proxy.
     case drained
     case overloaded
@@ -49,6 +53,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         // Nobody is there to read it: the log shows what nginx made customary.
         case .clientClosed, .clientTooSlow: 499
         case .connectRefused, .connectError, .reset, .closedEarly, .badResponse, .truncated: 502
+        case .tlsHandshake, .tlsPlaintext, .tlsVerification, .tlsUnusable: 502
         case .connectTimeout, .responseTimeout, .responseStalled, .tunnelTimeout: 504
         }
     }
@@ -76,6 +81,10 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .responseStalled: "response_stalled"
         case .truncated: "response_truncated"
         case .tunnelTimeout: "tunnel_timeout"
+        case .tlsHandshake: "upstream_tls_handshake"
+        case .tlsPlaintext: "upstream_tls_plaintext"
+        case .tlsVerification: "upstream_tls_verification"
+        case .tlsUnusable: "upstream_tls_unusable"
         case .drained: "draining"
         case .overloaded: "overloaded"
         case .refused: "refused"
@@ -103,6 +112,10 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .responseTimeout: "The service's task did not answer in time."
         case .responseStalled, .truncated: "The service's task did not finish its answer."
         case .tunnelTimeout: "Nothing passed through the connection for too long."
+        case .tlsHandshake: "The service's task and this proxy could not agree on TLS."
+        case .tlsPlaintext: "The service's task was to speak TLS and did not."
+        case .tlsVerification: "The certificate of the service's task is not accepted."
+        case .tlsUnusable: "TLS to the service's tasks is not set up completely."
         case .drained: "This proxy is shutting down. Please try again."
         case .overloaded: "The proxy is at its limit of connections. Please try again shortly."
         case .refused: "The request is not valid HTTP/1.1."
@@ -120,6 +133,10 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .responseTimeout: self = .responseTimeout
         case .bodyTimeout: self = .responseStalled
         case .truncated: self = .truncated
+        case .tlsHandshake: self = .tlsHandshake
+        case .tlsPlaintext: self = .tlsPlaintext
+        case .tlsVerification: self = .tlsVerification
+        case .tlsUnusable: self = .tlsUnusable
         }
     }
 }

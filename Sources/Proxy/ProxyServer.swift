@@ -246,7 +246,11 @@ public final class ProxyServer: Sendable {
 /// A worker's thread: the worker is built here, on the thread that will own it.
 private func runWorker(_ seed: WorkerSeed) {
     do throws(SystemError) {
-        var worker = Worker(seed, poller: try Poller())
+        guard let workspace = TLSWorkspace() else {
+            seed.shared.log.error("a worker has no memory for TLS", ["worker": .integer(seed.index)])
+            return
+        }
+        var worker = Worker(seed, poller: try Poller(), workspace: workspace)
         try worker.register()
         worker.run()
     } catch {

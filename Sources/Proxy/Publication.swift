@@ -2,6 +2,7 @@
 // The publishing thread builds it and, when every worker has handed it back, releases it: the last release of a large
 // table never happens on a worker.
 
+internal import Model
 internal import Routing
 internal import Telemetry
 
@@ -12,12 +13,15 @@ final class Publication: Sendable {
     let counters: ServiceCounterTable
     /// No two have the same; it grows by one with each. A renewed certificate makes a publication without a new table.
     let number: UInt64
+    /// The names that labels give to tasks, by position of the table's `backendTLS`; empty: the request's host.
+    let backendNames: [[UInt8]]
 
     init(table: RouteTable, tls: TLSTable, counters: ServiceCounterTable, number: UInt64) {
         self.table = table
         self.tls = tls
         self.counters = counters
         self.number = number
+        backendNames = table.backendTLS.map { Array(($0.serverName ?? "").utf8) }
     }
 }
 

@@ -7,6 +7,8 @@ internal import Model
 struct UpstreamState {
     var identity: UInt64
     var endpoint: Endpoint
+    /// The latest of what TLS was agreed on for; none if it is spoken to plainly.
+    var firstTarget = Slab<TLSTarget>.none
     /// The most recently used idle connection.
     var idleHead: UInt32 = Slab<UpstreamConnection>.none
     var idleCount: Int32 = 0
@@ -37,6 +39,10 @@ struct UpstreamStates: ~Copyable {
 
     var count: Int { slots.count }
 
+    /// All slots ever made: the range to walk with `isInUse`.
+    var slotCount: Int32 { Int32(slots.slotCount) }
+    func isInUse(_ home: Int32) -> Bool { slots.isInUse(UInt32(bitPattern: home)) }
+
     /// The slot of a task, made if it is new.
     mutating func home(of identity: UInt64, endpoint: Endpoint) -> Int32 {
         let known = index.find(identity)
@@ -49,10 +55,11 @@ struct UpstreamStates: ~Copyable {
     /// The slot of a task that is known already, else -1.
     func find(_ identity: UInt64) -> Int32 { index.find(identity) }
 
-    /// Forgets a drained task that has no connection left.
-    mutating func forgetIfUnused(_ home: Int32) {
+    /// Forgets a drained task that has no connection left, and what TLS was agreed on for.
+    mutating func forgetIfUnused(_ home: Int32, _ targets: inout TLSTargets) {
         let state = self[home]
         guard state.pointee.isDrained, state.pointee.openCount == 0 else { return }
+        targets.forgetAll(of: state)
         index.remove(state.pointee.identity)
         slots.remove(UInt32(bitPattern: home))
     }

@@ -3,6 +3,7 @@
 internal import Kernel
 internal import Model
 internal import Routing
+internal import TLS
 internal import Telemetry
 internal import Wire
 
@@ -41,8 +42,13 @@ extension Worker {
             }
             exchange.pointee.upstreamText = states[home].pointee.text
             useService(of: member, for: slot)
+            guard let target = tlsTarget(slot, home: home) else {
+                exchange.pointee.tried.insert(member.identity)
+                guard goesOn(slot, without: member.identity, .tlsUnusable) else { return }
+                continue
+            }
             if !exchange.pointee.wantsNewConnection, exchange.pointee.service.proxyProtocolVersion == 0 {
-                let idle = takeIdle(home, isIdempotent: exchange.pointee.method.isIdempotent)
+                let idle = takeIdle(home, target: target, isIdempotent: exchange.pointee.method.isIdempotent)
                 if idle != Slab<UpstreamConnection>.none {
                     counters.add(.upstreamConnectionsReused)
                     attach(idle, to: slot)
@@ -51,34 +57,43 @@ extension Worker {
                 }
             }
             exchange.pointee.tried.insert(member.identity)
-            switch open(home, to: member.endpoint, isWatched: exchange.pointee.kind == .http) {
+            let isWatched = exchange.pointee.kind == .http
+            switch open(home, to: member.endpoint, target: target, isWatched: isWatched) {
             case .connecting(let upstream):
                 attach(upstream, to: slot)
                 setDeadline(upstream: upstream, afterMs: connectTimeoutMs(exchange.pointee.service))
                 return
             case .connected(let upstream):
                 attach(upstream, to: slot)
-                upstreamConnected(upstream)
+                setDeadline(upstream: upstream, afterMs: connectTimeoutMs(exchange.pointee.service))
+                linkEstablished(upstream)
                 return
             case .failed(let code):
-                let failure = UpstreamFailure(connectCode: code)
                 // What this machine is short of says nothing about the task.
                 if code != SystemError.tooManyFilesCode, code != SystemError.systemFilesCode,
                     code != SystemError.noAddressCode
                 {
                     noteConnectFailure(member.identity)
                 }
-                countFailure(slot, failure)
-                let known = states.find(member.identity)
-                if known >= 0 { states.forgetIfUnused(known) }
-                guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
-                    endExchange(slot, with: Outcome(failure))
-                    return
-                }
-                counters.add(RetryReason.connectFailed)
-                exchange.pointee.cells.addRetry()
+                guard goesOn(slot, without: member.identity, UpstreamFailure(connectCode: code)) else { return }
             }
         }
+    }
+
+    /// An attempt came to nothing before there was a connection.
+    /// - Returns: whether another one follows; if not, the exchange was ended.
+    private mutating func goesOn(_ slot: UInt32, without identity: UInt64, _ failure: UpstreamFailure) -> Bool {
+        let exchange = exchanges[slot]
+        countFailure(slot, failure)
+        let known = states.find(identity)
+        if known >= 0 { states.forgetIfUnused(known, &targets) }
+        guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
+            endExchange(slot, with: Outcome(failure))
+            return false
+        }
+        counters.add(RetryReason.connectFailed)
+        exchange.pointee.cells.addRetry()
+        return true
     }
 
     func connectTimeoutMs(_ service: ServiceEntry) -> Int {
@@ -149,8 +164,10 @@ extension Worker {
         return try Socket.create(for: address)
     }
 
-    /// - Parameter isWatched: the loss of the task's node is watched for from the start; see `watchUpstream`.
-    mutating func open(_ home: Int32, to endpoint: Endpoint, isWatched: Bool) -> OpenResult {
+    /// - Parameters:
+    ///   - target: what TLS is to be agreed on for; none for a plain connection.
+    ///   - isWatched: the loss of the task's node is watched for from the start; see `watchUpstream`.
+    mutating func open(_ home: Int32, to endpoint: Endpoint, target: UInt32, isWatched: Bool) -> OpenResult {
         let address = endpoint.socketAddress
         do throws(SystemError) {
             let descriptor = try createSocket(for: address)
@@ -165,6 +182,10 @@ extension Worker {
                     descriptor: descriptor, home: home, idleLimitMs: Int32(clamping: settings.upstreamIdleTimeoutMs)))
             states[home].pointee.openCount += 1
             if isWatched { watchUpstream(slot) }
+            if target != Slab<TLSTarget>.none {
+                upstreams[slot].pointee.target = target
+                targets[target].pointee.connectionCount += 1
+            }
             counters.add(.upstreamConnectionsOpened)
             counters.set(.upstreamConnectionsActive, UInt64(upstreams.count))
             let token = Token(kind: Kind.upstream, generation: upstreams.generation(of: slot), slot: slot)
@@ -196,9 +217,8 @@ extension Worker {
         let upstream = upstreams[slot]
         let code = isSuspect ? Socket.pendingError(upstream.pointee.descriptor) : 0
         if code == 0 {
-            states[upstream.pointee.home].pointee.failureCount = 0
             let generation = upstreams.generation(of: slot)
-            upstreamConnected(slot)
+            linkEstablished(slot)
             // A task may speak first; the poller does not say so again.
             if upstreams.isCurrent(slot, generation: generation), upstream.pointee.isReadable { driveUpstream(slot) }
         } else {
@@ -243,9 +263,12 @@ extension Worker {
 
     // MARK: The pool
 
-    mutating func takeIdle(_ home: Int32, isIdempotent: Bool) -> UInt32 {
-        let state = states[home]
-        let slot = state.pointee.idleHead
+    /// The most recently used idle connection of a task that was made for `target`.
+    mutating func takeIdle(_ home: Int32, target: UInt32, isIdempotent: Bool) -> UInt32 {
+        var slot = states[home].pointee.idleHead
+        while slot != Slab<UpstreamConnection>.none, upstreams[slot].pointee.target != target {
+            slot = upstreams[slot].pointee.idleNext
+        }
         guard slot != Slab<UpstreamConnection>.none else { return slot }
         if !isIdempotent, nowNs &- upstreams[slot].pointee.idleSinceNs > Self.freshIdleNs {
             return Slab<UpstreamConnection>.none
@@ -284,6 +307,8 @@ extension Worker {
             !upstream.pointee.isReadable, upstream.pointee.output.isEmpty, upstream.pointee.input.isEmpty,
             Int(state.pointee.idleCount) < settings.upstreamIdleLimit
         else {
+            // An answer that is complete ends its connection properly.
+            if isReusable { sayGoodbye(slot) }
             closeUpstream(slot)
             return
         }
@@ -304,16 +329,23 @@ extension Worker {
     /// Closes a connection in any state. Its exchange, if any, must not point to it any more.
     mutating func closeUpstream(_ slot: UInt32) {
         let upstream = upstreams[slot]
-        if upstream.pointee.state == .idle { unlinkIdle(slot) }
+        if upstream.pointee.state == .idle {
+            unlinkIdle(slot)
+            sayGoodbye(slot)
+        }
+        upstream.pointee.tls?.free()
+        let target = upstream.pointee.target
+        if target != Slab<TLSTarget>.none { targets[target].pointee.connectionCount -= 1 }
         let home = upstream.pointee.home
         wheel.cancel(timerID(upstream: slot))
         buffers.give(&upstream.pointee.input)
         buffers.give(&upstream.pointee.output)
+        buffers.give(&upstream.pointee.early)
         Socket.close(upstream.pointee.descriptor)
         upstreams.remove(slot)
         counters.set(.upstreamConnectionsActive, UInt64(upstreams.count))
         states[home].pointee.openCount -= 1
-        states.forgetIfUnused(home)
+        states.forgetIfUnused(home, &targets)
     }
 }
 

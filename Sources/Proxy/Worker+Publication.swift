@@ -44,7 +44,16 @@ extension Worker {
         for slot in 0..<UInt32(exchanges.slotCount) where exchanges.isInUse(slot) {
             if exchanges[slot].pointee.answerBegan { letGoOfPublication(slot) }
         }
+        if targets.count > 0 { forgetOldTargets() }
         retireIfUnused(previous)
+    }
+
+    /// What TLS was agreed on for by policies that are gone, with a CA that was replaced say, is of no more use.
+    private mutating func forgetOldTargets() {
+        let policies = publication.table.backendTLS.indices.map { publication.tls.backendPolicy(Int32($0)) }
+        for slot in 0..<states.slotCount where states.isInUse(slot) {
+            targets.forgetUnused(of: states[slot], keeping: policies)
+        }
     }
 
     mutating func growCursors() {
@@ -64,7 +73,7 @@ extension Worker {
                 closeUpstream(slot)
                 if isLast { break }
             }
-            if states.find(identity) >= 0 { states.forgetIfUnused(home) }
+            if states.find(identity) >= 0 { states.forgetIfUnused(home, &targets) }
         }
     }
 

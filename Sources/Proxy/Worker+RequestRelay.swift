@@ -179,11 +179,16 @@ extension Worker {
     mutating func flushUpstream(_ slot: UInt32) -> Bool {
         let upstream = upstreams[slot]
         guard case .done = writeUpstreamOutput(slot) else {
-            if upstream.pointee.state == .tunnel {
+            switch upstream.pointee.state {
+            case .tunnel:
                 endTunnel(exchanges[upstream.pointee.exchange].pointee.client, .reset)
                 return false
+            case .handshaking:
+                loseHandshake(slot, .tlsHandshake)
+                return false
+            case .connecting, .idle, .busy:
+                return writeFailed(upstream.pointee.exchange)
             }
-            return writeFailed(upstream.pointee.exchange)
         }
         if upstream.pointee.isWriteBlocked { return true }
         let exchange = upstream.pointee.exchange

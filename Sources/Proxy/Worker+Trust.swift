@@ -52,7 +52,8 @@ extension Worker {
     mutating func addProxyHeader(_ slot: UInt32) -> Int {
         let exchange = exchanges[slot]
         let version = exchange.pointee.service.proxyProtocolVersion
-        guard version != 0 else { return 0 }
+        // In front of TLS it went before the handshake.
+        guard version != 0, upstreams[exchange.pointee.upstream].pointee.tls == nil else { return 0 }
         let client = clients[exchange.pointee.client]
         var ends: ProxyProtocol.Ends?
         if let local = try? Socket.localAddress(client.pointee.descriptor) {

@@ -23,15 +23,17 @@ extension Worker {
             return
         case .idle:
             // The task closed it, or said something unasked: either way it is of no more use.
-            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]) { closeUpstream(slot) }
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]), !staysIdle(slot, readiness) {
+                closeUpstream(slot)
+            }
             return
         case .busy where upstream.pointee.takenInBatch == batch:
             // The event is older than the request that took the connection since: this is no answer to it.
-            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]) {
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp, .failed]), !staysIdle(slot, readiness) {
                 loseUpstream(slot, .closedEarly)
                 return
             }
-        case .busy, .tunnel:
+        case .handshaking, .busy, .tunnel:
             break
         }
         if readiness.contains(.readable) { upstream.pointee.isReadable = true }
@@ -49,6 +51,7 @@ extension Worker {
     mutating func driveUpstream(_ slot: UInt32) {
         let upstream = upstreams[slot]
         switch upstream.pointee.state {
+        case .handshaking: driveHandshake(slot)
         case .busy: pumpResponse(slot)
         case .tunnel: driveTunnel(exchanges[upstream.pointee.exchange].pointee.client)
         case .connecting, .idle: break
@@ -60,6 +63,7 @@ extension Worker {
         switch upstream.pointee.state {
         case .idle: closeUpstream(slot)
         case .connecting: loseUpstream(slot, .connectTimeout)
+        case .handshaking: loseHandshake(slot, .connectTimeout)
         case .busy:
             let began = exchanges[upstream.pointee.exchange].pointee.answerBegan
             loseUpstream(slot, began ? .bodyTimeout : .responseTimeout)
@@ -77,9 +81,7 @@ extension Worker {
         let upstream = upstreams[slot]
         let exchangeSlot = upstream.pointee.exchange
         let exchange = exchanges[exchangeSlot]
-        if upstream.pointee.state == .connecting {
-            noteConnectFailure(states[upstream.pointee.home].pointee.identity)
-        }
+        if speaksAgainstTask(slot, failure) { noteConnectFailure(states[upstream.pointee.home].pointee.identity) }
         countFailure(exchangeSlot, failure)
         switch exchange.pointee.upstreamLost(failure, isReused: upstream.pointee.isReused) {
         case .retry(let reason):
@@ -88,6 +90,17 @@ extension Worker {
             endExchange(exchangeSlot, with: outcome)
         case .cut(let outcome):
             cutExchange(exchangeSlot, outcome)
+        }
+    }
+
+    /// Whether a loss makes the task one to pass over for a while.
+    private func speaksAgainstTask(_ slot: UInt32, _ failure: UpstreamFailure) -> Bool {
+        let upstream = upstreams[slot]
+        switch upstream.pointee.state {
+        case .connecting: return true
+        // Clients choose the name, unless a label does: what they ask for in vain must not take a task from others.
+        case .handshaking: return failure == .connectTimeout || targets[upstream.pointee.target].pointee.isNamed
+        case .idle, .busy, .tunnel: return false
         }
     }
 

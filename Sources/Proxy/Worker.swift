@@ -10,6 +10,7 @@
 internal import Kernel
 internal import Model
 internal import Routing
+internal import TLS
 internal import Telemetry
 internal import Wire
 
@@ -88,12 +89,17 @@ struct Worker: ~Copyable {
     var upstreams = Slab<UpstreamConnection>()
     var exchanges = Slab<Exchange>()
     var states = UpstreamStates()
+    var targets = TLSTargets()
     var buffers = BufferPool()
     var requestHead: RequestHead
     var responseHead: ResponseHead
     var sink = Sink()
     let scratch: UnsafeMutablePointer<UInt8>
     let headScratch: UnsafeMutablePointer<UInt8>
+    /// Ciphertext that was read, or plaintext on its way to become one record. Valid within one call.
+    let cipherScratch: UnsafeMutablePointer<UInt8>
+    /// What all TLS connections of this worker read from and write to. Empty between two calls on a connection.
+    let tlsWorkspace: TLSWorkspace
 
     /// In force now; requests that begin take it.
     var publication: Publication
@@ -119,8 +125,9 @@ struct Worker: ~Copyable {
     let viaName: Bytes
     private let viaMemory: UnsafeMutablePointer<UInt8>
 
-    /// - Parameter poller: a new one; it becomes the worker's.
-    init(_ seed: WorkerSeed, poller: consuming Poller) {
+    /// - Parameters:
+    ///   - poller, workspace: new ones; they become the worker's.
+    init(_ seed: WorkerSeed, poller: consuming Poller, workspace: TLSWorkspace) {
         index = seed.index
         shared = seed.shared
         settings = seed.shared.settings
@@ -147,6 +154,8 @@ struct Worker: ~Copyable {
         responseHead = ResponseHead(limits: limits)
         scratch = .allocate(capacity: Self.scratchSize)
         headScratch = .allocate(capacity: Self.headScratchSize)
+        cipherScratch = .allocate(capacity: Self.scratchSize)
+        tlsWorkspace = workspace
         publication = seed.publication
         held = [HeldPublication(publication: seed.publication)]
         cursors = []
@@ -175,6 +184,7 @@ struct Worker: ~Copyable {
         trusted.deallocate()
         scratch.deallocate()
         headScratch.deallocate()
+        cipherScratch.deallocate()
     }
 
     static func listenerToken(_ position: Int) -> Token {

@@ -115,6 +115,14 @@ public enum UpstreamFailure: Int, CaseIterable, Sendable {
     /// The answer's body stopped flowing for the whole idle window.
     case bodyTimeout
     case truncated
+    /// The task ended the handshake, or it and we have nothing in common.
+    case tlsHandshake
+    /// The task answered the handshake with something that is not TLS.
+    case tlsPlaintext
+    /// The task's certificate is not accepted.
+    case tlsVerification
+    /// TLS is asked for and cannot be: its CA is missing, say. No connection was made.
+    case tlsUnusable
 
     public var name: String {
         switch self {
@@ -127,6 +135,10 @@ public enum UpstreamFailure: Int, CaseIterable, Sendable {
         case .responseTimeout: "response_timeout"
         case .bodyTimeout: "body_timeout"
         case .truncated: "truncated"
+        case .tlsHandshake: "tls_handshake"
+        case .tlsPlaintext: "tls_plaintext"
+        case .tlsVerification: "tls_verification"
+        case .tlsUnusable: "tls_unusable"
         }
     }
 }

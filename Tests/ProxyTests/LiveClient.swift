@@ -31,6 +31,33 @@ struct LiveClient {
         return answer
     }
 
+    /// Sends a request, and reads an answer that has a length, is chunked, or ends with the connection.
+    mutating func ask(
+        _ method: String, _ host: String, _ path: String = "/", body: [UInt8] = []
+    ) throws -> (head: PlainHead, body: [UInt8]) {
+        var text = "\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n"
+        if method != "GET" { text += "Content-Length: \(body.count)\r\n" }
+        try stream.writeAll(Array((text + "\r\n").utf8) + body, timeoutMs: 20_000)
+        let head = try readHead()
+        var answer: [UInt8] = []
+        if head.values("transfer-encoding") == ["chunked"] {
+            while true {
+                if let decoded = PlainChunks.decode(input), decoded.isComplete {
+                    answer = decoded.body
+                    input.removeFirst(decoded.count)
+                    break
+                }
+                try readMore()
+            }
+        } else {
+            let length = head.values("content-length").first.flatMap { Int($0) } ?? 0
+            while input.count < length { try readMore() }
+            answer = Array(input.prefix(length))
+            input.removeFirst(length)
+        }
+        return (head, answer)
+    }
+
     /// Opens a tunnel.
     mutating func upgrade(_ host: String) throws {
         let request = """

@@ -53,18 +53,19 @@ import Wire
 
     @Test func aTaskIsForgottenOnlyWhenItIsDrainedAndUnused() {
         var states = UpstreamStates()
+        var targets = TLSTargets()
         let endpoint = Endpoint(address: IPAddress(v4: 0x7F00_0001), port: 80)
         let home = states.home(of: 5, endpoint: endpoint)
         #expect(states.home(of: 5, endpoint: endpoint) == home)
         #expect(states.find(5) == home)
-        states.forgetIfUnused(home)
+        states.forgetIfUnused(home, &targets)
         #expect(states.find(5) == home)
         states[home].pointee.openCount = 1
         states[home].pointee.isDrained = true
-        states.forgetIfUnused(home)
+        states.forgetIfUnused(home, &targets)
         #expect(states.find(5) == home)
         states[home].pointee.openCount = 0
-        states.forgetIfUnused(home)
+        states.forgetIfUnused(home, &targets)
         #expect(states.find(5) == -1)
         #expect(states.count == 0)
     }
