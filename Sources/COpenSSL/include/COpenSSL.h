@@ -119,7 +119,9 @@ static inline void il_ssl_ctx_set_modes(SSL_CTX *context) {
 /// For connections over `il_tls_memory`, which takes all that is written: no partial writes.
 static inline void il_ssl_ctx_set_memory_modes(SSL_CTX *context) {
     SSL_CTX_clear_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE);
-    SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    // What is sent is the chain that was given: OpenSSL would look for issuers among the clients' authorities.
+    SSL_CTX_set_mode(context,
+                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(context, 1);
 }
