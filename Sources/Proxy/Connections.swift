@@ -33,6 +33,8 @@ struct ClientConnection: ~Copyable {
     let entry: Entry
     /// A read may have something to say.
     var isReadable = false
+    /// The last read of bytes got all it asked for.
+    var readWasFull = false
     /// FIN, or worse, was seen by the poller: a short read is not the last word.
     var isPeerClosed = false
     /// The end of the client's stream was read.
@@ -74,6 +76,8 @@ struct ClientConnection: ~Copyable {
     var acceptedFrom: IPAddress
     var localPort: UInt16
     private var addressText: AddressText
+    /// TLS towards the client, once its ClientHello is taken.
+    var tls: UnsafeMutablePointer<ClientTLS>?
     /// In one of the worker's lists of connections that wait for their clients, and its neighbours there.
     var list = ClientList.Kind.none
     var listNext: UInt32 = Slab<ClientConnection>.none

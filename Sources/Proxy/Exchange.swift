@@ -113,6 +113,8 @@ struct Exchange: ~Copyable {
     var tunnelBytesOut: UInt64 = 0
     /// The client speaks TLS, wherever that ends: for the log.
     var carriesTLS = false
+    /// The route whose Strict-Transport-Security goes with the answer; -1: none.
+    var hstsRoute: Int32 = -1
 
     // Times, CLOCK_MONOTONIC nanoseconds.
     var startedNs: UInt64

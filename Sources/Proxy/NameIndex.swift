@@ -34,7 +34,7 @@ struct NameIndex: Sendable {
 
     var count: Int { entries.count }
 
-    /// The number of a host, in any case and without a trailing dot: by its name, else by the wildcard for it. -1: none.
+    /// The number of a host, in any case and without a trailing dot: by its name, else by its wildcard. -1: none.
     func find(_ host: Bytes) -> Int32 {
         guard !host.isEmpty, host.count <= Self.longestName, !entries.isEmpty else { return -1 }
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Self.longestName) { name in

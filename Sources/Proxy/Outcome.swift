@@ -12,6 +12,8 @@ enum Outcome: UInt8, CaseIterable, Sendable {
     case unknownPath
     case noTask
     case ambiguousPath
+    /// The connection is not one for that host.
+    case misdirected
     // The client.
     case headerTimeout
     case bodyTimeout
@@ -47,6 +49,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .ok: 200
         case .unknownHost, .noTask, .drained, .overloaded: 503
         case .unknownPath: 404
+        case .misdirected: 421
         case .ambiguousPath, .badBody, .refused: 400
         case .headerTimeout, .bodyTimeout: 408
         case .bodyTooLarge: 413
@@ -65,6 +68,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .unknownPath: "unknown_path"
         case .noTask: "no_task"
         case .ambiguousPath: "ambiguous_path"
+        case .misdirected: "misdirected"
         case .headerTimeout: "header_timeout"
         case .bodyTimeout: "body_timeout"
         case .bodyTooLarge: "body_too_large"
@@ -99,6 +103,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .unknownPath: "The host is served here, but no service is published under this path."
         case .noTask: "The service has no task that is ready right now. Please try again shortly."
         case .ambiguousPath: "The path can be read in more than one way, so it is not forwarded."
+        case .misdirected: "This host is not served over this connection. Please open a new one for it."
         case .headerTimeout: "The request's header took too long to arrive."
         case .bodyTimeout: "The request's body stopped arriving."
         case .bodyTooLarge: "The request's body is larger than this service accepts."

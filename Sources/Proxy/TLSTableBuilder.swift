@@ -1,6 +1,6 @@
-// From names of certificates and their bytes to policies and certificates ready for use. It lives on the publishing side:
-// parsing thousands of certificates takes seconds, and neither a worker nor a reader of the table waits for it. What did
-// not change since the last table is taken over: certificates by their bytes, policies by their settings.
+// From names of certificates and their bytes to policies and certificates ready for use. It lives where tables are
+// published: parsing thousands of certificates takes seconds, and no worker and no reader of the table waits. What
+// did not change since the last table is taken over: certificates by their bytes, policies by their settings.
 //
 // What cannot be used harms its own hosts only: the last good certificate stays, and where there never was one the
 // handshake is refused. A client CA that cannot be used lets nobody in; a task's that cannot be used gets nothing sent.

@@ -103,7 +103,7 @@ extension Worker {
     mutating func makeRoom() -> Bool {
         guard let oldest = idleClients.oldest else { return false }
         counters.add(.connectionsEvicted)
-        closeClient(oldest)
+        closePolitely(oldest)
         return true
     }
 

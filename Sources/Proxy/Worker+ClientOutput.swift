@@ -15,6 +15,7 @@ extension Worker {
         let client = clients[slot]
         let total = sink.gather.byteCount
         if total == 0 { return true }
+        if client.pointee.tls != nil { return sendToTLSClient(slot) }
         var written = 0
         if !client.pointee.isWriteBlocked {
             let result = sink.gather.write(to: client.pointee.descriptor)
@@ -39,6 +40,13 @@ extension Worker {
             abandonClient(slot, .overloaded)
             return false
         }
+        noteBlocked(slot)
+        return true
+    }
+
+    /// Something waits in `output`.
+    mutating func noteBlocked(_ slot: UInt32) {
+        let client = clients[slot]
         if !client.pointee.isWriteBlocked {
             client.pointee.isWriteBlocked = true
             beginWindow(slot)
@@ -46,7 +54,6 @@ extension Worker {
             if client.pointee.state == .exchanging { client.pointee.deadlineNs = .max }
             updateClientDeadline(slot)
         }
-        return true
     }
 
     /// Writes what waits in `output`.
@@ -142,13 +149,14 @@ extension Worker {
         case .preface:
             rejectPreface(slot)
         case .hello, .handshake:
+            counters.add(handshakeFailure: HandshakeFailures.timeout)
             closeClient(slot)
         case .reading:
             if client.pointee.isWriteBlocked {
                 guard madeProgress(slot) else { return abandonClient(slot, .clientTooSlow) }
                 setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
             } else if client.pointee.input.isEmpty {
-                closeClient(slot)
+                closePolitely(slot)
             } else {
                 answerWithoutHead(slot, .headerTimeout)
             }
@@ -189,6 +197,14 @@ extension Worker {
         }
         setDeadline(client: slot, afterMs: settings.lingerTimeoutMs)
         buffers.give(&client.pointee.input)
+        if client.pointee.tls != nil {
+            sayGoodbyeToClient(slot)
+            // It comes back here once that is out.
+            if client.pointee.isWriteBlocked {
+                client.pointee.closesAfterFlush = true
+                return
+            }
+        }
         if client.pointee.isAtEnd {
             closeClient(slot)
             return
@@ -201,7 +217,7 @@ extension Worker {
         let client = clients[slot]
         guard !client.pointee.isWriteBlocked else { return }
         while client.pointee.isReadable {
-            guard let count = readClient(slot, capacity: Self.scratchSize) else { return }
+            guard let count = readClient(slot, capacity: Self.scratchSize, decrypts: false) else { return }
             client.pointee.discardedCount += Int32(count)
             if count == 0 || client.pointee.discardedCount > 16 << 20 {
                 closeClient(slot)
@@ -223,6 +239,12 @@ extension Worker {
         }
     }
 
+    /// Closes a connection on which nothing is under way.
+    mutating func closePolitely(_ slot: UInt32) {
+        if clients[slot].pointee.tls != nil { sayGoodbyeToClient(slot) }
+        closeClient(slot)
+    }
+
     /// Closes the descriptor and frees the slot. The client has no exchange any more.
     mutating func closeClient(_ slot: UInt32) {
         let client = clients[slot]
@@ -231,6 +253,7 @@ extension Worker {
         wheel.cancel(timerID(client: slot))
         buffers.give(&client.pointee.input)
         buffers.give(&client.pointee.output)
+        if client.pointee.tls != nil { endTLS(slot) }
         shared.admission.leave(client.pointee.acceptedFrom)
         Socket.close(client.pointee.descriptor)
         clients.remove(slot)

@@ -60,12 +60,13 @@ extension Worker {
         }
     }
 
-    /// Reads into the scratch buffer.
+    /// Reads into the scratch buffer, and decrypts what there is to decrypt; it may be more than `capacity`.
     /// - Returns: bytes read; 0 at the end of the stream, or if the read failed (`isBroken`); nil if there is nothing
     ///   now.
     @inline(__always)
-    mutating func readClient(_ slot: UInt32, capacity: Int) -> Int? {
+    mutating func readClient(_ slot: UInt32, capacity: Int, decrypts: Bool = true) -> Int? {
         let client = clients[slot]
+        if decrypts, client.pointee.tls != nil { return readTLSClient(slot, capacity: capacity) }
         let result = Socket.read(client.pointee.descriptor, scratch, capacity: capacity)
         if result.isFailure {
             client.pointee.isReadable = false
@@ -74,6 +75,7 @@ extension Worker {
             client.pointee.isBroken = true
             return 0
         }
+        client.pointee.readWasFull = result.count == capacity
         if result.count < capacity { client.pointee.isReadable = client.pointee.isPeerClosed }
         if result.count == 0 {
             client.pointee.isAtEnd = true
@@ -98,7 +100,7 @@ extension Worker {
         }
         guard client.pointee.isReadable, !client.pointee.isAtEnd else {
             if client.pointee.isAtEnd {
-                closeClient(slot)
+                closePolitely(slot)
             } else if client.pointee.requestStartedNs == 0, client.pointee.requestCount > 0 {
                 becomeIdle(slot)
             }
@@ -106,7 +108,7 @@ extension Worker {
         }
         guard let count = readClient(slot, capacity: Int(Self.headReadSize)) else { return false }
         if count == 0 {
-            closeClient(slot)
+            closePolitely(slot)
             return false
         }
         if client.pointee.input.isEmpty {
@@ -157,7 +159,7 @@ extension Worker {
         let client = clients[slot]
         guard client.pointee.list != .idle else { return }
         if isDraining {
-            closeClient(slot)
+            closePolitely(slot)
             return
         }
         idleClients.append(slot, in: clients)

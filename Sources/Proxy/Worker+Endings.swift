@@ -45,11 +45,13 @@ extension Worker {
         let clientSlot = exchange.pointee.client
         let client = clients[clientSlot]
         let closes = !exchange.pointee.keepsClient || !exchange.pointee.requestIsComplete || isDraining
+        var lines = extraLinesWriter
+        appendHSTS(exchange: slot, to: &lines)
         let local = LocalAnswer(
             outcome: outcome, status: outcome.status, code: outcome.code, explanation: outcome.explanation,
             format: exchange.pointee.accept, isHead: exchange.pointee.isHead, closes: closes,
             version: exchange.pointee.clientVersion, retryAfterS: outcome.status == 503 ? 1 : nil,
-            requestID: exchange.pointee.requestID)
+            requestID: exchange.pointee.requestID, extraLines: lines.bytes)
         counters.add(rejection: RejectionReasons.number(of: outcome))
         finish(slot, outcome, status: outcome.status)
         sendLocal(clientSlot, local)

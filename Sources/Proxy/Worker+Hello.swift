@@ -34,6 +34,7 @@ extension Worker {
         client.pointee.state = .hello
         client.pointee.requestStartedNs = nowNs
         newcomers.append(slot, in: clients)
+        counters.set(.handshakesActive, UInt64(newcomers.count))
         setDeadline(client: slot, afterMs: settings.helloTimeoutMs)
     }
 
@@ -41,6 +42,7 @@ extension Worker {
     mutating func leaveNewcomers(_ slot: UInt32) {
         guard clients[slot].pointee.list == .newcomers else { return }
         newcomers.remove(slot, in: clients)
+        counters.set(.handshakesActive, UInt64(newcomers.count))
         clients[slot].pointee.requestStartedNs = 0
         resumeAcceptingSoon()
     }
@@ -50,7 +52,7 @@ extension Worker {
         guard let oldest = newcomers.oldest,
             nowNs &- clients[oldest].pointee.requestStartedNs >= Self.newcomerGraceNs
         else { return false }
-        counters.add(.connectionsEvicted)
+        counters.add(handshakeFailure: HandshakeFailures.evicted)
         closeClient(oldest)
         return true
     }
@@ -138,7 +140,7 @@ extension Worker {
     /// Says why there is no TLS, in the one record that needs none, and ends the connection.
     mutating func refuseTLS(_ slot: UInt32, _ alert: TLSAlert) {
         let client = clients[slot]
-        counters.add(.connectionsRejected)
+        counters.add(handshakeFailure: HandshakeFailures.number(of: alert))
         var writer = ByteWriter(base: headScratch, capacity: TLSAlert.recordSize)
         alert.write(into: &writer)
         let result = Socket.write(client.pointee.descriptor, headScratch, count: writer.count)

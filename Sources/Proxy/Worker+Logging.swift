@@ -4,6 +4,7 @@
 internal import Kernel
 internal import Model
 internal import Routing
+internal import TLS
 internal import Telemetry
 internal import Wire
 
@@ -161,6 +162,11 @@ extension Worker {
         let client = clients[slot]
         let line = UnsafeMutableRawBufferPointer(start: headScratch, count: AccessLog.maximumLineSize)
         record.clientAddress = ClientConnection.addressBytes(at: client).raw
+        if let tls = client.pointee.tls {
+            record.isTLS = true
+            record.tlsVersion = tls.pointee.stream.version == .tls13 ? "1.3" : "1.2"
+            record.tlsIsResumed = tls.pointee.stream.isResumed
+        }
         let count = requestID.withBytes { id in
             record.requestID = id.raw
             return AccessLog.write(record, format: settings.accessLog, into: line)
@@ -170,11 +176,13 @@ extension Worker {
         }
     }
 
-    /// Writes the lines that say who answered to the end of the head scratch.
+    /// Writes the lines that an answer gets beside the task's own to the end of the head scratch.
     /// - Returns: bytes written, at most 1024.
     mutating func infoLines(_ slot: UInt32) -> Int {
         let exchange = exchanges[slot]
         var writer = ByteWriter(base: headScratch + Self.headScratchSize - 1024, capacity: 1024)
+        appendHSTS(exchange: slot, to: &writer)
+        guard settings.showsInfoHeaders else { return writer.overflowed ? 0 : writer.count }
         writer.append("x-proxy-id: ")
         shared.proxyID.withUnsafeBytes { writer.append(Bytes($0)) }
         writer.append("\r\nx-server-info: interlock\r\nx-upstream-addr: ")

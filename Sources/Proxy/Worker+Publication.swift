@@ -110,14 +110,14 @@ extension Worker {
             closeAllListeners()
         }
         drainDeadlineNs = deadlineNs
-        while let slot = idleClients.oldest { closeClient(slot) }
+        while let slot = idleClients.oldest { closePolitely(slot) }
         for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
             let client = clients[slot]
             guard client.pointee.state == .reading || client.pointee.state == .hello, client.pointee.input.isEmpty,
                 client.pointee.output.isEmpty
             else { continue }
             if client.pointee.requestCount > 0 {
-                closeClient(slot)
+                closePolitely(slot)
             } else {
                 // Its first request may be on the way.
                 setDeadline(client: slot, afterMs: Self.drainGraceMs)

@@ -83,7 +83,7 @@ extension Worker {
                     sink.reset()
                 }
                 let blocked = upstreams[exchange.pointee.upstream].pointee.isWriteBlocked
-                adapt(&client.pointee.readSize, isFull: count == Int(client.pointee.readSize), isBlocked: blocked)
+                adapt(&client.pointee.readSize, isFull: client.pointee.readWasFull, isBlocked: blocked)
             }
             requestProgressed(exchangeSlot)
             guard exchanges.isCurrent(exchangeSlot, generation: generation) else { return }

@@ -22,6 +22,10 @@ extension Worker {
             answerMaxForwards(slot, bytes)
         case .redirect:
             redirectToRoot(slot, bytes)
+        case .redirectToHTTPS:
+            redirectToHTTPS(slot, bytes)
+        case .redirectAway(let target):
+            redirectAway(slot, bytes, to: target)
         case .forward(let route):
             exchange = makeExchange(slot, bytes, headCount: headCount, route: route)
             if exchange == Slab<Exchange>.none { answerRequest(slot, bytes, .refused) }
@@ -74,17 +78,32 @@ extension Worker {
         case answerHere
         /// The bare root of a route whose prefix is stripped: its documents' relative links need the slash.
         case redirect
+        case redirectToHTTPS
+        /// For `RouteTable.redirectTarget(_:)`.
+        case redirectAway(Int32)
     }
 
     mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
+        routed = -1
         if requestHead.maxForwards == 0 { return .answerHere }
         let host = bytes.slice(requestHead.host)
         let path = bytes.slice(requestHead.path)
+        let tls = clients[slot].pointee.tls
+        if let tls, !mayServe(tls, host) { return .answer(.misdirected) }
         switch publication.table.lookup(host: host.raw, path: path.raw) {
         case .unknownHost: return .answer(.unknownHost)
-        case .unknownPath: return .answer(.unknownPath)
+        case .unknownPath: return unknownPath(slot, bytes, host: host)
         case .route(let index):
+            routed = index
             let route = publication.table.route(index)
+            let rules = publication.table.hostRules(route.host)
+            let isPlainAndMayNot = tls == nil && (route.requiresTLS || settings.sslOnly)
+            // At least one of the two is none but for a host that redirects.
+            if isPlainAndMayNot || rules.httpRedirect & rules.httpsRedirect >= 0,
+                let verdict = detour(slot, bytes, rules, requiresTLS: route.requiresTLS)
+            {
+                return verdict
+            }
             if route.rewritesPrefix, path.count == Int(route.prefixCount) { return .redirect }
             let pool = publication.table.pool(route.pool)
             if pool.memberCount == 0 { return .answer(.noTask) }
@@ -127,9 +146,12 @@ extension Worker {
         let exchangeSlot = exchanges.insert(
             Exchange(seed, head: requestHead, source: bytes, accept: accept, keepsClient: keeps))
         let exchange = exchanges[exchangeSlot]
+        if !table.hsts(of: route).isEmpty, isSecure(slot, bytes) { exchange.pointee.hstsRoute = index }
         let prefix = route.rewritesPrefix ? Bytes(table.prefix(of: route)) : .empty
-        exchange.pointee.sent = buffers.take(headCount + 2048 + prefix.count + 4 * Int(requestHead.authority.count))
-        guard writeHead(slot, exchangeSlot, bytes, prefix: prefix) else {
+        let certificateLines = client.pointee.tls?.pointee.certificateLines ?? .empty
+        exchange.pointee.sent = buffers.take(
+            headCount + 2048 + prefix.count + 4 * Int(requestHead.authority.count) + certificateLines.count)
+        guard writeHead(slot, exchangeSlot, bytes, prefix: prefix, certificateLines: certificateLines) else {
             buffers.give(&exchange.pointee.sent)
             exchanges.remove(exchangeSlot)
             return Slab<Exchange>.none
@@ -154,18 +176,21 @@ extension Worker {
         return requestIDs.makeID()
     }
 
-    mutating func writeHead(_ slot: UInt32, _ exchangeSlot: UInt32, _ bytes: Bytes, prefix: Bytes) -> Bool {
+    mutating func writeHead(
+        _ slot: UInt32, _ exchangeSlot: UInt32, _ bytes: Bytes, prefix: Bytes, certificateLines: PooledBuffer
+    ) -> Bool {
         let client = clients[slot]
         let exchange = exchanges[exchangeSlot]
         var writer = ByteWriter(base: exchange.pointee.sent.tail, capacity: exchange.pointee.sent.space)
         let realAddress = client.pointee.peerIsTrusted ? realClient(slot, bytes) : nil
         let clientAddress = ClientConnection.addressBytes(at: client)
         let context = RequestContext(
-            clientAddress: clientAddress, localPort: client.pointee.localPort,
+            clientAddress: clientAddress, isTLS: client.pointee.tls != nil, localPort: client.pointee.localPort,
             requestID: RequestID.bytes(at: &exchange.pointee.requestID), peerIsTrusted: client.pointee.peerIsTrusted,
             realClientAddress: realAddress ?? clientAddress, stripPrefixCount: prefix.count, forwardedPrefix: prefix,
             viaName: viaName, keepsUpgrade: requestHead.hasUpgrade, addsForwarded: settings.addsForwarded,
-            dropsUnderscoreNames: settings.dropsUnderscoreNames)
+            dropsUnderscoreNames: settings.dropsUnderscoreNames,
+            clientCertificateLines: certificateLines.isEmpty ? .empty : certificateLines.bytes)
         HeadWriter.writeRequest(requestHead, from: bytes, context: context, into: &writer)
         guard !writer.overflowed else { return false }
         exchange.pointee.sent.filled(writer.count)
@@ -183,12 +208,15 @@ extension Worker {
         // The body was not read: what follows on this connection is not a request.
         if requestHead.body != .none { closes = true }
         let service = outcome == .noTask || outcome == .ambiguousPath || outcome == .bodyTooLarge
+        var lines = extraLinesWriter
+        appendHSTS(slot, bytes, to: &lines)
         let local = LocalAnswer(
             outcome: outcome, status: outcome == .refused ? 431 : outcome.status, code: outcome.code,
             explanation: outcome.explanation,
             format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)),
             isHead: requestHead.method == .head, closes: closes, version: requestHead.version,
-            retryAfterS: outcome.status == 503 && service ? 1 : nil, requestID: requestID(slot, bytes))
+            retryAfterS: outcome.status == 503 && service ? 1 : nil, requestID: requestID(slot, bytes),
+            extraLines: lines.bytes)
         client.pointee.closesAfterAnswer = closes
         countLocal(slot, local, rejection: RejectionReasons.number(of: outcome), bytes: bytes, hasHead: true)
         sendLocal(slot, local)
@@ -212,10 +240,7 @@ extension Worker {
 
     /// Sends the client from `/app` to `/app/`, the query kept: 301 for GET and HEAD, else 308, which keeps the method.
     mutating func redirectToRoot(_ slot: UInt32, _ bytes: Bytes) {
-        let client = clients[slot]
-        let method = requestHead.method
-        let closes = !requestHead.isPersistent || isDraining || requestHead.body != .none
-        var writer = ByteWriter(base: headScratch + Self.headScratchSize / 2, capacity: Self.headScratchSize / 2)
+        var writer = extraLinesWriter
         writer.append("Location: ")
         writer.append(bytes.slice(requestHead.path))
         writer.append("/")
@@ -224,15 +249,11 @@ extension Worker {
             writer.append(bytes.slice(requestHead.query))
         }
         writer.append("\r\n")
-        let local = LocalAnswer(
-            outcome: .ok, status: method == .get || method == .head ? 301 : 308, code: "redirect",
-            explanation: "This service is found under the same address with a slash at its end.",
-            format: StandardResponses.Format(accept: bytes.slice(requestHead.accept)), isHead: method == .head,
-            closes: closes, version: requestHead.version, retryAfterS: nil, requestID: requestID(slot, bytes),
-            extraLines: writer.bytes)
-        client.pointee.closesAfterAnswer = closes
-        countLocal(slot, local, rejection: nil, bytes: bytes, hasHead: true)
-        sendLocal(slot, local)
+        appendHSTS(slot, bytes, to: &writer)
+        let keepsMethod = requestHead.method != .get && requestHead.method != .head
+        answerRedirect(
+            slot, bytes, status: keepsMethod ? 308 : 301,
+            explanation: "This service is found under the same address with a slash at its end.", writer)
     }
 
     /// Answers what is no request, and ends the connection.
@@ -275,6 +296,10 @@ extension Worker {
                 into: &writer)
         }
         let client = clients[slot]
+        if client.pointee.tls != nil {
+            sendLocalBytes(slot, writer.bytes.raw)
+            return
+        }
         var written = 0
         if !client.pointee.isWriteBlocked {
             let result = Socket.write(client.pointee.descriptor, headScratch, count: writer.count)

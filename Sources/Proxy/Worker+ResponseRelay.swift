@@ -113,7 +113,8 @@ extension Worker {
         let exchange = exchanges[slot]
         date.update(nowNs: nowNs)
         var writer = ByteWriter(base: headScratch, capacity: Self.headScratchSize - 1024)
-        let info = settings.showsInfoHeaders ? infoLines(slot) : 0
+        let hasLines = settings.showsInfoHeaders || exchange.pointee.hstsRoute >= 0
+        let info = hasLines && !exchange.pointee.answerBegan ? infoLines(slot) : 0
         let infoBytes = Bytes(headScratch + Self.headScratchSize - 1024, count: info)
         let surroundings = Exchange.ResponseSurroundings(
             date: date.bytes, viaName: viaName, infoLines: infoBytes,

@@ -86,13 +86,10 @@ extension Worker {
                 break
             }
             budget -= count
-            let size = client.pointee.readSize
             guard passUp(slot, UnsafeRawBufferPointer(start: scratch, count: count)) else { return false }
-            if upstream.pointee.isWriteBlocked {
-                client.pointee.readSize = max(16_384, size / 2)
-            } else if count == Int(size) {
-                client.pointee.readSize = min(Int32(Self.scratchSize), size * 2)
-            }
+            adapt(
+                &client.pointee.readSize, isFull: client.pointee.readWasFull,
+                isBlocked: upstream.pointee.isWriteBlocked)
         }
         if client.pointee.isAtEnd, !upstream.pointee.isWriteBlocked, !upstream.pointee.isShutdownWanted {
             shutdownUpstream(exchange.pointee.upstream)
@@ -174,8 +171,7 @@ extension Worker {
                 isBlocked: client.pointee.isWriteBlocked)
         }
         if upstream.pointee.isAtEnd, !client.pointee.isWriteBlocked, !client.pointee.isShutdownDone {
-            client.pointee.isShutdownDone = true
-            Socket.shutdownWrite(client.pointee.descriptor)
+            client.pointee.isShutdownDone = shutdownClient(slot)
         }
         return true
     }

@@ -94,6 +94,8 @@ struct Worker: ~Copyable {
     var requestHead: RequestHead
     var responseHead: ResponseHead
     var sink = Sink()
+    /// The route of the request in `requestHead`; -1: none was found, or not yet.
+    var routed: Int32 = -1
     let scratch: UnsafeMutablePointer<UInt8>
     let headScratch: UnsafeMutablePointer<UInt8>
     /// Ciphertext that was read, or plaintext on its way to become one record. Valid within one call.

@@ -17,6 +17,9 @@ extension TLSStream {
     /// There are decrypted or received bytes inside that `read` would look at without new input.
     public var hasPending: Bool { SSL_has_pending(ssl) == 1 }
 
+    /// The peer is asked for a certificate.
+    public var asksForCertificate: Bool { SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER != 0 }
+
     /// The handshake used the secrets of an earlier connection.
     public var isResumed: Bool { SSL_session_reused(ssl) == 1 }
 

@@ -9,6 +9,8 @@ final class Backend: Sendable {
     let ports: [UInt16]
     private let requests: Mutex<[Int]>
     private let open: Mutex<[Int]>
+    private let heads = Mutex<[String]>([])
+    private let tails = Mutex<[String]>([])
     private let stopping = Atomic<Bool>(false)
     private let wakeup: Wakeup
     private let thread: Mutex<Thread?>
@@ -33,6 +35,10 @@ final class Backend: Sendable {
 
     /// Requests that a listener has answered so far.
     func requestCount(_ listener: Int) -> Int { requests.withLock { $0[listener] } }
+    /// The last request's head, as it came.
+    var lastHead: String { heads.withLock { $0.last ?? "" } }
+    /// What came behind the last head of the connection that was closed last.
+    var lastTail: String { tails.withLock { $0.last ?? "" } }
     /// Connections that a listener has open.
     func openCount(_ listener: Int) -> Int { open.withLock { $0[listener] } }
 
@@ -96,6 +102,7 @@ final class Backend: Sendable {
             return
         }
         guard result.count > 0 else {
+            tails.withLock { $0 = [String(decoding: connection.input, as: UTF8.self)] }
             open.withLock { $0[connection.listener] -= 1 }
             Socket.close(descriptor)
             return
@@ -112,7 +119,9 @@ final class Backend: Sendable {
     private func answer(_ descriptor: Int32, _ connection: inout Connection) {
         let end: [UInt8] = [13, 10, 13, 10]
         while let last = connection.input.indices.first(where: { connection.input[$0...].starts(with: end) }) {
-            let head = String(decoding: connection.input[..<last], as: UTF8.self).lowercased()
+            let plain = String(decoding: connection.input[..<last], as: UTF8.self)
+            heads.withLock { $0 = [plain] }
+            let head = plain.lowercased()
             connection.input.removeFirst(last + 4)
             var text = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"
             if head.contains("upgrade: websocket") {
@@ -123,6 +132,8 @@ final class Backend: Sendable {
                 text += "task " + String(repeating: " ", count: 3 - name.utf8.count) + name
             }
             requests.withLock { $0[connection.listener] += 1 }
+            // A task that takes its time.
+            if head.contains("x-silent:") { continue }
             let bytes = Array(text.utf8)
             _ = bytes.withUnsafeBytes { Socket.write(descriptor, $0.baseAddress.unsafelyUnwrapped, count: $0.count) }
         }

@@ -116,7 +116,7 @@ import Testing
         let late = try Self.connect(proxy)
         try late.writeAll(Hellos.make("nobody.test"), timeoutMs: 5000)
         #expect(try Self.rest(late) == Self.alert(112))
-        #expect(proxy.counters.total(.connectionsEvicted) >= 9)
+        #expect(proxy.counters.total(handshakeFailure: HandshakeFailures.evicted) >= 9)
         #expect(try plain.get("a.test").status == 200)
         withExtendedLifetime(flood) {}
     }

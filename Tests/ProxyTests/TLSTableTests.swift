@@ -1,5 +1,5 @@
-// Which certificate and policy a handshake gets, and what becomes of renewals that went wrong. The rule behind all of it:
-// never another host's certificate, and never a weaker policy.
+// Which certificate and policy a handshake gets, and what becomes of renewals that went wrong. The rule behind
+// all of it: never another host's certificate, and never a weaker policy.
 
 @testable import Proxy
 import Model
@@ -161,7 +161,8 @@ private struct Bench {
     @Test func oneOfTwoCertificatesIsEnough() throws {
         var bench = try Bench()
         bench.build(
-            TLSSnapshots.make([("a.test", TLSSnapshots.options("a", "rsa"))]), TLSSnapshots.secrets(certificates, "rsa"))
+            TLSSnapshots.make([("a.test", TLSSnapshots.options("a", "rsa"))]), TLSSnapshots.secrets(certificates, "rsa")
+        )
         #expect(bench.choose("a.test") == "rsa a.test")
         #expect(bench.faults == ["missing a.test a.pem false"])
     }
