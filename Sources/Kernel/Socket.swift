@@ -78,7 +78,8 @@ public enum Socket {
         try SystemError.check(il_socket(address.domain, Int32(SOCK_STREAM.rawValue), 0), "socket")
     }
 
-    /// A bound and listening socket.
+    /// A bound and listening socket. What it accepts has TCP_NODELAY set: Linux hands the option down, and so it costs
+    /// one call instead of one for each connection.
     /// - Parameter sharesPort: SO_REUSEPORT, so that each worker has a queue of its own.
     public static func listen(
         _ address: SocketAddress, backlog: Int32 = 4096, sharesPort: Bool, isDualStack: Bool = false
@@ -89,6 +90,7 @@ public enum Socket {
                 try setOption(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
                 if sharesPort { try setOption(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
                 if address.family == .v6 { try setOnlyV6(descriptor, !isDualStack) }
+                setNoDelay(descriptor)
             }
             try SystemError.check(address.withSockaddr { il_bind(descriptor, $0, $1) }, "bind")
             try SystemError.check(il_listen(descriptor, backlog), "listen")
@@ -154,6 +156,12 @@ public enum Socket {
 
     /// Bytes that were written and that the peer has not acknowledged yet.
     public static func queuedCount(_ descriptor: Int32) -> Int { max(0, Int(il_queued_count(descriptor))) }
+
+    /// Whether what is written leaves at once.
+    public static func hasNoDelay(_ descriptor: Int32) -> Bool {
+        var value: Int32 = 0
+        return il_get_option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &value) == 0 && value != 0
+    }
 
     public static func setNoDelay(_ descriptor: Int32) {
         _ = il_set_option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)

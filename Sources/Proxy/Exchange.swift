@@ -115,6 +115,8 @@ struct Exchange: ~Copyable {
     var carriesTLS = false
     /// The route whose Strict-Transport-Security goes with the answer; -1: none.
     var hstsRoute: Int32 = -1
+    /// The TLS of the client is the task's: it is never wrapped in TLS of ours.
+    var isPassedOn = false
 
     // Times, CLOCK_MONOTONIC nanoseconds.
     var startedNs: UInt64

@@ -60,7 +60,6 @@ extension Worker {
             Socket.close(descriptor)
             return
         }
-        Socket.setNoDelay(descriptor)
         let slot = clients.insert(
             ClientConnection(descriptor: descriptor, peer: peer, localPort: listener.port, entry: listener.entry))
         counters.set(.connectionsActive, UInt64(clients.count))

@@ -29,7 +29,7 @@ extension Worker {
         else { return rejectStream(slot) }
         let pool = table.stream(stream).rawPool
         if pool >= 0 {
-            join(slot, pool: pool, serverName: .empty, isTLS: false)
+            join(slot, pool: pool, serverName: .empty, isTLS: false, isPassedOn: false)
         } else {
             awaitHello(slot)
         }
@@ -37,17 +37,21 @@ extension Worker {
 
     /// Passes a TLS connection on as it is: its ClientHello, and perhaps more, is in `input`.
     mutating func beginPassthrough(_ slot: UInt32, pool: Int32, serverName: Bytes) {
-        join(slot, pool: pool, serverName: serverName, isTLS: true)
+        join(slot, pool: pool, serverName: serverName, isTLS: true, isPassedOn: true)
     }
 
     /// TLS of an entry port is agreed on: what is inside goes to the pool.
     mutating func beginTerminatedStream(_ slot: UInt32, pool: Int32, serverName: Bytes) {
-        join(slot, pool: pool, serverName: serverName, isTLS: true)
+        join(slot, pool: pool, serverName: serverName, isTLS: true, isPassedOn: false)
     }
 
     /// Finds a task of the pool for a connection.
-    /// - Parameter isTLS: for the log.
-    private mutating func join(_ slot: UInt32, pool index: Int32, serverName: Bytes, isTLS: Bool) {
+    /// - Parameters:
+    ///   - isTLS: the client speaks TLS: for the log.
+    ///   - isPassedOn: that TLS ends at the task.
+    private mutating func join(
+        _ slot: UInt32, pool index: Int32, serverName: Bytes, isTLS: Bool, isPassedOn: Bool
+    ) {
         let client = clients[slot]
         let table = publication.table
         let pool = table.pool(index)
@@ -61,6 +65,7 @@ extension Worker {
         let exchange = exchanges[exchangeSlot]
         exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
         exchange.pointee.carriesTLS = isTLS
+        exchange.pointee.isPassedOn = isPassedOn
         if settings.accessLog != .off { keepForLog(exchangeSlot, serverName: serverName) }
         leaveNewcomers(slot)
         held[Int(currentHeld)].exchangeCount += 1

@@ -19,7 +19,7 @@ extension Worker {
     mutating func tlsTarget(_ slot: UInt32, home: Int32) -> UInt32? {
         let exchange = exchanges[slot]
         let position = exchange.pointee.service.backendTLS
-        if position < 0 { return Slab<TLSTarget>.none }
+        if position < 0 || exchange.pointee.isPassedOn { return Slab<TLSTarget>.none }
         guard exchange.pointee.held >= 0, let publication = held[Int(exchange.pointee.held)].publication,
             let policy = publication.tls.backendPolicy(position)
         else { return nil }

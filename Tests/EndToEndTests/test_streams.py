@@ -8,13 +8,14 @@ import hashlib
 import json
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
 
 import pytest
 
-from harness import free_port, service, wait_until
+from harness import authority, certificate, free_port, service, wait_until
 
 
 @contextlib.contextmanager
@@ -252,3 +253,30 @@ def test_a_drain_waits_for_connections_until_its_deadline(interlock):
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         assert proxy.wait() == 0
+
+
+def test_tls_to_the_task_of_a_raw_port(interlock):
+    port = free_port()
+    shown = certificate("db.internal.test")
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(shown.path, shown.key_path)
+    with listening() as server:
+        proxy = stream_proxy(interlock, [port], [
+            service("db", [port_of(server)], tcp_port=port, ssl_backend=True, ssl_backend_tls_verify="required",
+                    ssl_backend_ca="ca.pem", ssl_backend_name="db.internal.test", proxy_protocol="v1")],
+            secrets={"ca.pem": authority().pem})
+        client = wait_until(lambda: connect(port))
+        raw, _ = server.accept()
+        raw.settimeout(10)
+        header = f"PROXY TCP4 127.0.0.1 127.0.0.1 {client.getsockname()[1]} {port}\r\n".encode()
+        assert read_exactly(raw, len(header)) == header, "in clear, before TLS"
+        with server_context.wrap_socket(raw, server_side=True, suppress_ragged_eofs=False) as task:
+            data = random.Random(7).randbytes(300_000)
+            sender = threading.Thread(target=send_in_odd_pieces, args=(client, data, random.Random(8)))
+            sender.start()
+            assert read_exactly(task, len(data)) == data
+            assert task.recv(1) == b"", "close_notify for the client's end"
+            task.sendall(data)
+            assert read_exactly(client, len(data)) == data
+            sender.join(10)
+        wait_until(lambda: proxy.metric("interlock_stream_connections_total", service="db") == 1)

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from harness import Authority, authority, certificate, request_bytes, service, wait_until
+from harness import Authority, authority, certificate, free_port, request_bytes, service, wait_until
 
 DATA = os.urandom(1 << 20) * 6
 JSON = [("Accept", "application/json")]
@@ -24,11 +24,11 @@ class Task:
 
     It answers a request with the SHA-256 of its body, `/large` with DATA, `/until-end` with a body that lasts until the
     end of the stream, said by close_notify unless `ragged`; after `Upgrade` it echoes. `hello`: what is done with a
-    connection instead of a handshake, once something has come.
+    connection instead of a handshake, once something has come; `talk`: what is done instead of HTTP.
     """
 
     def __init__(self, issued=None, hello=None, maximum=ssl.TLSVersion.TLSv1_3, clients=None, ragged=False,
-                 preface=False, tickets=2):
+                 preface=False, tickets=2, talk=None):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.maximum_version = maximum
         self.context.num_tickets = tickets
@@ -38,7 +38,7 @@ class Task:
         if clients:
             self.context.verify_mode = ssl.CERT_REQUIRED
             self.context.load_verify_locations(cafile=str(clients.path))
-        self.hello, self.ragged, self.preface = hello, ragged, preface
+        self.hello, self.ragged, self.preface, self.talk = hello, ragged, preface, talk or self._talk
         self.connections, self.requests, self.prefaces, self.failures = [], [], [], []
         self.accepted, self.proper_ends = 0, 0
         self.lock, self.names = threading.Lock(), {}
@@ -78,7 +78,7 @@ class Task:
                     self.connections.append({
                         "name": self.names.pop(threading.get_ident(), None), "resumed": connection.session_reused,
                         "version": connection.version(), "cipher": connection.cipher()[0]})
-                self._talk(connection)
+                self.talk(connection)
         except (OSError, ValueError) as error:
             self.failures.append(error)
 
@@ -226,6 +226,12 @@ def test_the_name_is_the_host_that_was_asked_for(interlock, task):
     assert "Host: A.Wild.Test." in server.requests[3]
 
 
+def test_names_of_certificates_have_no_case(interlock, task):
+    server = task(named_in_bytes(b"WEB.Test"))
+    proxy = interlock([verified([server])], secrets=secrets())
+    assert proxy.get(host="wEB.tEST").status == 200
+
+
 def test_a_label_gives_the_name(interlock, task):
     server = task(certificate("inside.test"))
     proxy = interlock([verified([server], ssl_backend_name="inside.test")], secrets=secrets())
@@ -234,7 +240,16 @@ def test_a_label_gives_the_name(interlock, task):
     assert [each["name"] for each in server.connections] == ["inside.test"]
 
 
+def named_in_bytes(name):
+    """A certificate whose one DNS name is these bytes, written as DER."""
+    inner = bytes([0x82, len(name)]) + name
+    der = bytes([0x30, len(inner)]) + inner
+    return authority().issue(common_name="", extensions=f"subjectAltName=DER:{der.hex(':')}\n")
+
+
 UNACCEPTED = {
+    "a NUL in the name": lambda: named_in_bytes(b"web.test\0.evil.test"),
+    "a NUL behind the name": lambda: named_in_bytes(b"web.test\0"),
     "another name": lambda: certificate("other.test"),
     "a wildcard that does not reach": lambda: certificate("*.web.test"),
     "a longer name": lambda: certificate("web.test.evil.test"),
@@ -342,6 +357,7 @@ def test_a_task_that_wants_a_client_certificate(interlock, task):
     assert answer.status == 502 and code_of(answer) == "upstream_tls_handshake"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_no_version_in_common(interlock, task):
     server = task()
     server.context.set_ciphers("ALL:@SECLEVEL=0")
@@ -421,3 +437,48 @@ def test_a_plain_service_beside_it_stays_plain(interlock, task, backend):
         assert proxy.get().status == 200
         assert proxy.get(host="plain.test").status == 200
     assert len(plain.requests) == 3 and len(server.requests) == 3
+
+
+def test_tcp_services_over_tls(interlock, task):
+    """The task speaks first, everything arrives once, and each side's end is the other's."""
+    def talk(connection):
+        connection.sendall(b"220 ready\r\n")
+        found = hashlib.sha256()
+        while more := connection.recv(1 << 17):
+            found.update(more)
+        # Half closed: there is an answer to the end.
+        connection.sendall(found.hexdigest().encode() + DATA)
+        connection.unwrap()
+
+    server = task(certificate("db.inside"), talk=talk)
+    port = free_port()
+    proxy = interlock(
+        [service("db", [server], tcp_port=port, ssl_backend=True, ssl_backend_ca="ca.pem",
+                 ssl_backend_name="db.inside")],
+        secrets=secrets(), environment={"INTERLOCK_TCP_PORTS": port})
+    for _ in range(3):
+        with wait_until(lambda: socket.create_connection(("127.0.0.1", port), 30)) as client:
+            assert client.recv(100) == b"220 ready\r\n"
+            client.sendall(DATA)
+            client.shutdown(socket.SHUT_WR)
+            answer = bytearray()
+            while more := client.recv(1 << 17):
+                answer += more
+            assert answer == hashlib.sha256(DATA).hexdigest().encode() + DATA
+    assert [each["name"] for each in server.connections] == ["db.inside"] * 3
+    # TLS 1.3 sessions come with the first bytes of the task.
+    assert [each["resumed"] for each in server.connections] == [False, True, True]
+    assert not server.failures
+
+
+def test_a_tcp_service_whose_task_is_not_verified_gets_nothing(interlock, task):
+    bad, good = task(certificate("other.test"), talk=lambda each: None), task(talk=lambda each: each.sendall(b"good"))
+    port = free_port()
+    proxy = interlock(
+        [service("db", [bad, good], tcp_port=port, ssl_backend=True, ssl_backend_ca="ca.pem",
+                 ssl_backend_name="web.test")],
+        secrets=secrets(), environment={"INTERLOCK_TCP_PORTS": port})
+    for _ in range(4):
+        with wait_until(lambda: socket.create_connection(("127.0.0.1", port), 30)) as client:
+            assert client.recv(100) == b"good"
+    assert failures(proxy, "tls_verification") >= 1 and not bad.connections

@@ -20,6 +20,18 @@ import Testing
         #expect(accepted.peer.family == .v4)
     }
 
+    @Test("accepted connections write at once, without being told one by one", arguments: [false, true])
+    func acceptedConnectionsHaveNoDelay(sharesPort: Bool) throws {
+        let listener = try Socket.listen(.loopback, sharesPort: sharesPort)
+        defer { Socket.close(listener) }
+        let client = try Stream.connect(to: try Socket.localAddress(listener), timeoutMs: 5000)
+        defer { client.close() }
+        var peer = SocketAddress(v4: 0, port: 0)
+        let accepted = Stream(adopting: Int32(Socket.accept(listener, peer: &peer).raw))
+        defer { accepted.close() }
+        #expect(Socket.hasNoDelay(accepted.descriptor))
+    }
+
     @Test func readTimesOutWithAnError() throws {
         let listener = try ListeningSocket(.loopback)
         let client = try Stream.connect(to: .loopback(port: listener.localPort), timeoutMs: 5000)
