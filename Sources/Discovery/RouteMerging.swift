@@ -99,7 +99,11 @@ struct RouteMerging {
         let rewrites = labels.rewritesContextRoot && path != "/"
         if services.count > 1 { reportDifferences(services, host, path, oldest: oldest) }
         // They agree, unless the proxy's own setting makes them.
-        let requiresTLS = services.contains { candidates[$0].labels.requiresTLS }
+        let requiresTLS = services.contains {
+            // Plain HTTP shows no client certificate, and would be a way around.
+            let labels = candidates[$0].labels
+            return labels.requiresTLS || labels.tls.clientAuthentication?.demand == .required
+        }
         if requiresTLS { httpsOnly.insert(host) }
         return Route(
             host: host, pathPrefix: path, rewritesPrefix: rewrites, pathPolicy: labels.pathPolicy,

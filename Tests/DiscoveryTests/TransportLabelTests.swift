@@ -252,3 +252,11 @@ func backends(labels: [String: String], expected: BackendTLS?) {
     let foreign = mapped(["hosts": "a.test", "redirects": redirects])
     #expect(foreign.configuration.hosts.isEmpty && foreign.diagnostics.count == 20)
 }
+
+@Test(
+    "who demands a client certificate is not served without TLS",
+    arguments: [("required", true), ("optional", false)])
+func demandOfClientCertificates(_ demand: String, _ isTLSOnly: Bool) throws {
+    let snapshot = mapped(["hosts": "a.test", "ssl_client_ca": "ca", "ssl_client_auth": demand])
+    #expect(snapshot.configuration.routes.map(\.requiresTLS) == [isTLSOnly])
+}
