@@ -21,6 +21,10 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".build" / "test-logs"
 PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
+# Tests of HTTP that are run again with everything sent over TLS; what speaks of plain HTTP is marked `plain`.
+OVER_TLS = [f"Tests/EndToEndTests/test_{name}.py" for name in (
+    "exchange", "settings", "threats_answers", "threats_desync", "threats_errors", "threats_framing", "threats_slow",
+    "threats_targets", "threats_trust")]
 DEBUG_FLAGS = ["-Xswiftc", "-warnings-as-errors", "--explicit-target-dependency-import-check", "error"]
 RELEASE_BINARY = str(ROOT / ".build/release/interlock")
 ASAN = ["--scratch-path", ".build-asan", "--sanitize", "address"]
@@ -82,9 +86,10 @@ def parts(is_long):
             prepare("swift", "build", "--build-tests", *DEBUG_FLAGS),
             swift_test("--skip-build", *DEBUG_FLAGS),
         ]),
-        Part("e2e", "the real binary on loopback", 10, [
+        Part("e2e", "the real binary on loopback, and again over TLS", 15, [
             prepare("scripts/build.sh"),
             pytest("Tests/EndToEndTests", *marks),
+            pytest(*OVER_TLS, *quick, environment={"INTERLOCK_TEST_TLS": "1"}),
         ]),
         Part("image", "image and compose file on a real engine", 5, [
             prepare("scripts/build.sh"),

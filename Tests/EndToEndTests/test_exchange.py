@@ -367,6 +367,7 @@ def test_ipv6_clients(interlock, backend):
     assert (task.last.header("x-forwarded-for"), task.last.header("x-real-ip")) == ("::1", "::1")
 
 
+@pytest.mark.plain
 def test_ipv4_clients_of_a_dual_stack_listener_are_unmapped(interlock, backend):
     task = backend()
     proxy = interlock([service("web", [task], hosts="web.test")], wait=False)
@@ -386,6 +387,7 @@ def test_ipv4_clients_of_a_dual_stack_listener_are_unmapped(interlock, backend):
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     "preface, address",
     [
@@ -413,6 +415,7 @@ def test_proxy_protocol(interlock, backend, preface, address, size):
     assert task.last.header("x-forwarded-for") == address == task.last.header("x-real-ip")
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     "preface",
     [

@@ -205,6 +205,7 @@ def v2(connection_port, proxy_port):
     )
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("version, header", [("v1", v1), ("v2", v2)])
 def test_label_proxy_protocol(start, backend, version, header):
     """Exact to the byte, at the start of every connection, and connections are not shared between clients."""

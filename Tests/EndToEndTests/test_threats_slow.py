@@ -258,6 +258,7 @@ def test_23_server_sent_events_flow_at_once(interlock, backend):
         assert b"data: 2" in connection.read_until(b"\n\n\r\n")
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     "preface",
     [b"", b"PRO", b"PROXY TCP4 1.2.3.4 ", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x01"],
@@ -275,6 +276,7 @@ def test_23_a_proxy_header_that_stalls(interlock, backend, preface):
 # 24: many.
 
 
+@pytest.mark.plain
 def test_24_idle_connections_cost_little(interlock, backend):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -306,6 +308,7 @@ def test_24_at_the_limit_of_connections_idle_ones_go_first(interlock, backend):
         assert 10 <= open_ones < 20
 
 
+@pytest.mark.plain
 def test_24_at_the_limit_of_connections_busy_ones_stay(interlock, backend):
     task, event = backend(), threading.Event()
     proxy = start(interlock, task, max_connections="4")

@@ -74,7 +74,7 @@ def test_36_what_the_proxy_says_itself(stage):
     request = stage.requests()[-1]
     assert request.header("x-forwarded-for") == "127.0.0.1"
     assert request.header("x-real-ip") == "127.0.0.1"
-    assert request.header("x-forwarded-proto") == "http"
+    assert request.header("x-forwarded-proto") == ("https" if stage.proxy.is_over_tls else "http")
     assert request.header("x-forwarded-host") == "web.test"
     assert request.header("x-forwarded-port") == str(port)
     assert not request.all("x-forwarded-prefix")

@@ -17,9 +17,14 @@ def service(name, endpoints, labels=None, **short_labels):
 
 
 def secured(secrets, name, endpoints, certificate, **short_labels):
-    """A service whose certificate and key are one file of the secrets directory; that file is added to `secrets`."""
-    secrets[f"{name}.pem"] = certificate.bundle
-    return service(name, endpoints, ssl_cert=f"{name}.pem", **short_labels)
+    """A service whose certificate and key are one file of the secrets directory; that file is added to `secrets`.
+
+    Several certificates: one such file each, `NAME.pem`, `NAME-1.pem` and so on.
+    """
+    several = certificate if isinstance(certificate, (list, tuple)) else [certificate]
+    names = [f"{name}-{index}.pem" if index else f"{name}.pem" for index in range(len(several))]
+    secrets.update((file, each.bundle) for file, each in zip(names, several))
+    return service(name, endpoints, ssl_cert=",".join(names), **short_labels)
 
 
 def write_atomically(path, content):

@@ -84,9 +84,13 @@ def read_answer(connection):
             answer.ended = "closed"
             return answer
         assert head[1] == 3 and head[0] in (20, 21, 22, 23), f"no TLS record: {head!r}"
+        if head[0] == 21 and len(body) == 2 and body[0] == 1 and body[1]:
+            continue  # a warning; what counts comes after it
         if head[0] == 21 and len(body) == 2:
             answer.alert = ALERT_NAMES.get(body[1], str(body[1]))
             return answer
+        if head[0] == 20:
+            continue
         if head[0] != 22:
             return answer
         handshake += body

@@ -3,9 +3,11 @@
 Nothing verifies less than a browser would unless the test says so by `verify=False`.
 """
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 
 from . import certificates
 from .client import RawConnection
@@ -43,6 +45,88 @@ def old_context(version):
     return context(verify=False, minimum=version, maximum=version, ciphers="ALL:@SECLEVEL=0")
 
 
+class TLSSocket:
+    """TLS in memory over a plain socket, with the methods of a socket. Unlike Python's own it may be read and written by
+    two threads at once, and says goodbye for one direction alone.
+    """
+
+    def __init__(self, plain, tls, server_name, session=None):
+        self.plain = plain
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = tls.wrap_bio(self.incoming, self.outgoing, server_hostname=server_name, session=session)
+        self.lock, self.send_lock = threading.Lock(), threading.Lock()
+        self._drive(self.object.do_handshake)
+
+    def __getattr__(self, name):
+        """What is not here: of the session if it has it, else of the plain socket."""
+        return getattr(self.object if hasattr(self.object, name) else self.plain, name)
+
+    def recv(self, count):
+        try:
+            return self._drive(lambda: self.object.read(count))
+        except ssl.SSLZeroReturnError:
+            # The server's close_notify, where ours was sent before.
+            return b""
+
+    def sendall(self, data):
+        view = memoryview(data)
+        while view:
+            with self.send_lock:
+                with self.lock:
+                    count = self.object.write(view[:65536])
+                    ready = self.outgoing.read()
+                self.plain.sendall(ready)
+            view = view[count:]
+
+    def say_goodbye(self):
+        """close_notify; nothing is read for it."""
+        with self.lock:
+            waiting = self.incoming.read()
+            with contextlib.suppress(ssl.SSLError):
+                self.object.unwrap()
+            self.incoming.write(waiting)
+        self._flush()
+
+    def unwrap(self):
+        """close_notify both ways; the plain socket."""
+        self._drive(self.object.unwrap)
+        return self.plain
+
+    def _drive(self, step):
+        """Runs the step; reads and writes the plain socket as long as it asks for it."""
+        while True:
+            with self.lock:
+                try:
+                    result = step()
+                    break
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLError:
+                    self._leave_last_word()
+                    raise
+            self._flush()
+            data = self.plain.recv(262144)
+            with self.lock:
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+        self._flush()
+        return result
+
+    def _flush(self):
+        if self.outgoing.pending:
+            with self.send_lock:
+                with self.lock:
+                    ready = self.outgoing.read()
+                self.plain.sendall(ready)
+
+    def _leave_last_word(self):
+        """The alert that tells the server why."""
+        with contextlib.suppress(OSError):
+            self.plain.sendall(self.outgoing.read())
+
+
 class TLSConnection(RawConnection):
     """A RawConnection over TLS. At the end of the stream `ended_cleanly` says if close_notify announced it."""
 
@@ -52,11 +136,14 @@ class TLSConnection(RawConnection):
         if server_name is None:
             made.check_hostname = False
         try:
-            self.socket = made.wrap_socket(self.socket, server_hostname=server_name, session=session,
-                                           suppress_ragged_eofs=False)
+            self.socket = TLSSocket(self.socket, made, server_name, session)
         except BaseException:
             self.socket.close()
             raise
+
+    def shutdown_write(self):
+        self.socket.say_goodbye()
+        self.socket.shutdown(socket.SHUT_WR)
 
     @property
     def certificate(self):
@@ -107,15 +194,33 @@ OPENSSL_WORDS = {
 
 
 def s_client(port, *arguments, data=b"", server_name="web.test", timeout=20.0, trust=True):
-    """Runs `openssl s_client`; everything it printed, both streams. It ends when `data` is sent and answered."""
+    """Runs `openssl s_client`; everything it printed, both streams.
+
+    Without `data` it shakes hands and ends. With it, it goes on until the server closes (ask for `Connection: close`),
+    at most `timeout` seconds; `R` and `K` lines are its own commands.
+    """
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}"]
     command += ["-servername", server_name] if server_name else ["-noservername"]
     if trust:
         command += ["-CAfile", str(certificates.authority().path)]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        timeout=timeout)
-    return done.stdout.decode("utf-8", "replace")
+    client = subprocess.Popen(
+        [*command, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shown = []
+    reader = threading.Thread(target=lambda: shown.append(client.stdout.read()), daemon=True)
+    reader.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.write(data)
+            client.stdin.flush()
+            if data:
+                reader.join(timeout)
+            client.stdin.close()
+        reader.join(timeout)
+    finally:
+        client.kill()
+        client.wait()
+        reader.join(5)
+    return shown[0].decode("utf-8", "replace")
 
 
 class ManualHandshake:
