@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import Interlock, wait_until
-from images import IMAGE, NETWORK, build_image
+from images import IMAGE, NETWORK, STACK_FILE, build_image
 from lab import Swarm
 from lab.proxied import Proxied
 
@@ -73,7 +73,7 @@ def stack(swarm):
     """docker/stack-single.yaml, deployed as it is; only the image's name and the open admin page are given."""
     settings = {"INTERLOCK_IMAGE": IMAGE, "INTERLOCK_ADMIN_OPEN": "true", "INTERLOCK_ACCESS_LOG": "off"}
     swarm.manager.docker(
-        "stack", "deploy", "--resolve-image", "never", "-c", ROOT / "docker" / "stack-single.yaml", "lb",
+        "stack", "deploy", "--resolve-image", "never", "-c", STACK_FILE, "lb",
         environment=settings)
     swarm.wait_for_tasks("lb_interlock", 1, timeout=60)
     proxied = Proxied(swarm.manager.address)

@@ -1,12 +1,37 @@
-"""The one image of these tests, proxy and backend in one, and the network its services share."""
+"""The images of these tests, made of files of this machine, and the network their services share.
+
+IMAGE is proxy and backend in one; TLS_IMAGE speaks TLS itself, with the certificate of its secret `app`.
+"""
 
 import pathlib
+import re
+import shutil
+import subprocess
 
 IMAGE = "localhost:1/interlock:test"
+TLS_IMAGE = "localhost:1/tls-app:test"
 NETWORK = "web"
 CONTEXT = pathlib.Path(__file__).resolve().parents[2] / "docker"
+STACK_FILE = CONTEXT / "stack-single.yaml"
+TLS_DOCKERFILE = """FROM scratch
+COPY files /
+ENTRYPOINT ["/openssl", "s_server", "-accept", "8443", "-www", "-cert", "/run/secrets/app", "-key", "/run/secrets/app"]
+"""
 
 
 def build_image(node):
     """docker/Dockerfile over docker/rootfs, in that node's store."""
     node.docker("build", "--quiet", "--tag", IMAGE, CONTEXT, timeout=180)
+
+
+def build_tls_image(node, directory):
+    """The `openssl` program and its libraries; `directory` is an empty one to work in."""
+    program = shutil.which("openssl")
+    found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for source, target in [(program, "/openssl"), *((each, each) for each in re.findall(r"(/\S+) \(0x", found))]:
+        copy = directory / "files" / target.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
+    (directory / "files" / "tmp").mkdir()
+    (directory / "Dockerfile").write_text(TLS_DOCKERFILE)
+    node.docker("build", "--quiet", "--tag", TLS_IMAGE, directory, timeout=180)

@@ -10,12 +10,6 @@ from lab.proxied import Load
 pytestmark = pytest.mark.timeout(240)
 
 
-def finished(swarm, name):
-    status = swarm.manager.api(f"/services/{name}")[1].get("UpdateStatus", {})
-    assert status.get("State") not in ("paused", "rollback_started", "rollback_completed"), status
-    return status.get("State") == "completed"
-
-
 @pytest.mark.parametrize("order", ["stop-first", "start-first"])
 def test_a_rolling_update_fails_no_request(proxy, services, swarm, figure, order):
     services("rolling", hosts="rolling.test", replicas=2, options=["--update-order", order, "--update-delay", "0s"])
@@ -24,7 +18,7 @@ def test_a_rolling_update_fails_no_request(proxy, services, swarm, figure, order
     with Load(proxy, "rolling.test", threads=4) as load:
         wait_until(lambda: load.count > 50, 20)
         swarm.update_service("rolling", "--env-add", f"ROUND={time.time()}")
-        wait_until(lambda: finished(swarm, "rolling"), 120, 0.2, message="the update is completed")
+        wait_until(lambda: swarm.is_updated("rolling"), 120, 0.2, message="the update is completed")
         count = load.count
         wait_until(lambda: load.count > count + 50, 20)
     figure(f"rolling update, {order}: {load.count} requests during the update, {len(load.failures)} failed")

@@ -13,7 +13,8 @@ def test_the_stack_runs_one_proxy_on_each_manager_in_host_mode(proxy, swarm):
     tasks = swarm.tasks("lb_interlock", "running")
     assert [task["NodeID"] for task in tasks] == [swarm.manager.api("/info")[1]["Swarm"]["NodeID"]]
     published = tasks[0]["Status"]["PortStatus"]["Ports"]
-    assert {(port["PublishedPort"], port["PublishMode"]) for port in published} == {(80, "host"), (9180, "host")}
+    ports = {(port["PublishedPort"], port["PublishMode"]) for port in published}
+    assert ports == {(80, "host"), (443, "host"), (9180, "host")}
     assert proxy.admin("/healthz").status == 200
 
 

@@ -3,20 +3,38 @@
 import threading
 import time
 
-from harness import RawConnection, get, wait_until
+from harness import RawConnection, TLSConnection, get, wait_until
 
 
 class Proxied:
     """`get` asks through the proxy; `api_routes` and `metrics` ask its admin port. `at`: the address it listens on."""
 
-    def __init__(self, at, port=80, admin_port=9180):
-        self.address, self.port, self.admin_port = at, port, admin_port
+    def __init__(self, at, port=80, admin_port=9180, tls_port=443):
+        self.address, self.port, self.admin_port, self.tls_port = at, port, admin_port, tls_port
 
     def get(self, host, target="/", timeout=5.0, **options):
         return get(self.port, target, host=host, address=self.address, timeout=timeout, **options)
 
     def connect(self, **options):
         return RawConnection(self.port, host=self.address, **options)
+
+    def connect_tls(self, host, **options):
+        """A connection over TLS, verified as a browser does, with that server name."""
+        return TLSConnection(self.tls_port, host, host=self.address, **options)
+
+    def get_tls(self, host, target="/", timeout=5.0, **options):
+        """(the answer, the serial number of the certificate that was served) of one request over TLS."""
+        with self.connect_tls(host, timeout=timeout, **options) as connection:
+            connection.request(target=target, host=host)
+            return connection.read_response(), connection.serial
+
+    def wait_for_tls(self, host, certificate, timeout=15.0):
+        """Asks until that host answers 200 over TLS with that certificate; the answer."""
+        def asked():
+            answer, serial = self.get_tls(host)
+            assert answer.status == 200 and serial == certificate.serial, (answer, serial)
+            return answer
+        return wait_until(asked, timeout, message=f"https://{host}/ answers with the certificate {certificate.serial}")
 
     def admin(self, path):
         return get(self.admin_port, path, host="localhost", address=self.address, timeout=5.0)
@@ -74,10 +92,14 @@ def instance_of(answer):
 
 
 class Load:
-    """Requests in the background until the block ends; then `count` and `failures` tell. Half keep their connection."""
+    """Requests in the background until the block ends; then `count` and `failures` tell. Half keep their connection.
 
-    def __init__(self, proxy, host, target="/", threads=4, pause=0.002, expected=200):
-        self.proxy, self.host, self.target = proxy, host, target
+    `connect` opens a connection another way, over TLS for one.
+    """
+
+    def __init__(self, proxy, host, target="/", threads=4, pause=0.002, expected=200, connect=None):
+        self.connect = connect or (lambda: proxy.connect(timeout=20.0))
+        self.host, self.target = host, target
         self.pause, self.expected = pause, expected
         self.count, self.failures = 0, []
         self._end = threading.Event()
@@ -100,7 +122,7 @@ class Load:
         while not self._end.is_set():
             started = time.time()
             try:
-                connection = connection or self.proxy.connect(timeout=20.0)
+                connection = connection or self.connect()
                 connection.request(target=self.target, host=self.host)
                 answer = connection.read_response()
                 failure = None if answer.status == self.expected else f"{answer.status} {answer.text[:200]}"

@@ -91,6 +91,12 @@ class Swarm:
         detached = ["--detach"] if detach else []
         self.manager.docker("service", "update", "--quiet", "--no-resolve-image", *detached, *arguments, name)
 
+    def is_updated(self, name):
+        """Whether the last update of that service is completed; one that was stopped or rolled back raises."""
+        status = self.manager.api(f"/services/{name}")[1].get("UpdateStatus", {})
+        assert status.get("State") not in ("paused", "rollback_started", "rollback_completed"), status
+        return status.get("State") == "completed"
+
     def scale(self, name, replicas):
         self.manager.docker("service", "scale", "--detach", f"{name}={replicas}")
 
@@ -125,6 +131,19 @@ class Swarm:
 
     def task_logs(self, service):
         return self.manager.docker("service", "logs", "--raw", service, check=False, merged=True)
+
+    def put_secret(self, name, content):
+        """Creates a Docker secret from text."""
+        return self.manager.docker("secret", "create", name, "-", input=content.encode()).decode().strip()
+
+    def promote(self, node):
+        """Makes that worker a manager too, and waits until it can speak for the Swarm."""
+        self.manager.docker("node", "promote", node.name)
+        deadline = time.monotonic() + 30
+        while node.api("/services")[0] != 200:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{node.name} is no manager after 30 s:\n{node.log_tail()}")
+            time.sleep(0.1)
 
     def put_config(self, name, content, labels=None):
         """Creates a Docker config from text or from a value that becomes JSON."""
