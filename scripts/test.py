@@ -22,9 +22,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".build" / "test-logs"
 PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
 # Tests of HTTP that are run again with everything sent over TLS; what speaks of plain HTTP is marked `plain`.
-OVER_TLS = [f"Tests/EndToEndTests/test_{name}.py" for name in (
-    "exchange", "settings", "threats_answers", "threats_desync", "threats_errors", "threats_framing", "threats_slow",
-    "threats_targets", "threats_trust")]
+OVER_TLS = [f"Tests/EndToEndTests/{name}.py" for name in (
+    "test_exchange", "test_settings", "test_threats_answers", "test_threats_desync", "test_threats_errors",
+    "test_threats_framing", "test_threats_slow", "test_threats_targets", "test_threats_trust")]
 DEBUG_FLAGS = ["-Xswiftc", "-warnings-as-errors", "--explicit-target-dependency-import-check", "error"]
 RELEASE_BINARY = str(ROOT / ".build/release/interlock")
 ASAN = ["--scratch-path", ".build-asan", "--sanitize", "address"]

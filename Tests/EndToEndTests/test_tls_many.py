@@ -146,8 +146,8 @@ def test_many_certificates_in_one_swap(interlock, backend, issue, figure, tmp_pa
         took = time.monotonic() - began
         wait_until(lambda: len(watch.times["new"]) > 100, 30)
     each = (proxy.resident_size() - resident) / count / 1024
-    figure(f"{count} certificates, {way}: served after {took:.2f} s; {each:.1f} KiB each; while loading: {watch.told()}; "
-           f"before: {quiet.told()}")
+    figure(f"{count} certificates, {way}: served after {took:.2f} s; {each:.1f} KiB each; "
+           f"while loading: {watch.told()}; before: {quiet.told()}")
     assert not watch.failures, watch.failures[:5]
     assert watch.longest() < LONGEST_WAIT, watch.told()
     assert each < 64

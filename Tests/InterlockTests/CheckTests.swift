@@ -32,7 +32,7 @@ private func report(_ services: [(String, [String: String])]) throws -> [String]
         ])
         for expected in [
             "route    a.test/ -> web (TLS only)", "tls      a.test: site; TLS 1.3 at least",
-            "route    s.test/x -> staff",
+            "route    s.test/x -> staff (TLS only)",
             "tls      s.test: the directory's or the default certificate; client certificates required,"
                 + " signed by staff-ca",
             "tls      p.test passed on -> own", "tcp      5432 -> db", "tcp      5993 m.test: mail -> mail",

@@ -46,8 +46,9 @@ def old_context(version):
 
 
 class TLSSocket:
-    """TLS in memory over a plain socket, with the methods of a socket. Unlike Python's own it may be read and written by
-    two threads at once, and says goodbye for one direction alone.
+    """TLS in memory over a plain socket, with the methods of a socket.
+
+    Unlike Python's own it may be read and written by two threads at once, and says goodbye for one direction alone.
     """
 
     def __init__(self, plain, tls, server_name, session=None):

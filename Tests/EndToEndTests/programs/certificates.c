@@ -1,6 +1,7 @@
 // Makes certificates by the thousand, each with a key of its own (ECDSA, P-256), signed by a given authority.
 //   certificates COUNT DIRECTORY DOMAIN AUTHORITY.pem AUTHORITY_KEY.pem
-// Writes DIRECTORY/hostNNNNN.pem, key and certificate, for hostNNNNN.DOMAIN. The `openssl` program needs minutes for it.
+// Writes DIRECTORY/hostNNNNN.pem, key and certificate, for hostNNNNN.DOMAIN.
+// The `openssl` program needs minutes for it.
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
