@@ -321,7 +321,7 @@ struct Exchange: ~Copyable {
         let context = ResponseContext(
             clientVersion: clientVersion, connection: connection, framing: framing, requestID: surroundings.requestID,
             date: surroundings.date, viaName: surroundings.viaName, infoLines: surroundings.infoLines,
-            keepsTrailers: acceptsTrailers)
+            replacesTransportSecurity: hstsRoute >= 0 && held >= 0, keepsTrailers: acceptsTrailers)
         HeadWriter.writeResponse(head, from: source, context: context, into: &writer)
         if writer.overflowed { return false }
         sink.append(writer.bytes.slice(from: start))

@@ -74,7 +74,8 @@ enum AllInOneRole {
         }
         let source = AdminSource(
             build: BuildInformation(version: Interlock.version), counters: proxy.counters, services: proxy.registry,
-            rejectionNames: RejectionReasons.all, health: { life.reading },
+            rejectionNames: RejectionReasons.all, handshakeFailureNames: HandshakeFailures.all,
+            health: { life.reading },
             table: { proxy.table.version == 0 ? nil : proxy.table },
             control: { ControlPlane.reading(controller.status, proxy: proxy) },
             tls: { publisher.certificates },

@@ -249,6 +249,17 @@ struct AnsweredResponseTests {
             ])
     }
 
+    @Test("Strict-Transport-Security is said once, by the upstream or by us")
+    func transportSecurity() {
+        let message = "HTTP/1.1 204 No\r\nstrict-transport-SECURITY: max-age=1\r\nX: 1\r\n\r\n"
+        #expect(fieldLines(answered(message)) == ["strict-transport-SECURITY: max-age=1", "X: 1"])
+        let replaced = answered(message) { context, _ in
+            context.infoLines = Bytes("Strict-Transport-Security: max-age=2\r\n")
+            context.replacesTransportSecurity = true
+        }
+        #expect(fieldLines(replaced) == ["X: 1", "Strict-Transport-Security: max-age=2"])
+    }
+
     @Test("a Date that is there stays the only one; a hidden id leaves the upstream's alone")
     func date() {
         let head = answered("HTTP/1.1 200 OK\r\nDate: theirs\r\nX-Request-Id: theirs\r\n\r\n") { context, _ in

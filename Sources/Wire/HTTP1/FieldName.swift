@@ -14,7 +14,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case xSSLClient, proxy, via
     // Read, and passed on.
     case maxForwards, accept, userAgent, referer, authorization, cookie, date, server, location, contentType
-    case secWebSocketKey, secWebSocketVersion
+    case secWebSocketKey, secWebSocketVersion, strictTransportSecurity
 
     @inline(__always)
     var bit: UInt64 { 1 << UInt64(rawValue) }
@@ -82,6 +82,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
             if matches("client-cert-chain") { return .clientCertChain }
         case 18: if matches("x-forwarded-prefix") { return .xForwardedPrefix }
         case 21: if matches("sec-websocket-version") { return .secWebSocketVersion }
+        case 25: if matches("strict-transport-security") { return .strictTransportSecurity }
         default: break
         }
         return recogniseFamily(base, count)

@@ -20,13 +20,15 @@ public struct ResponseContext {
     public var viaName: Bytes
     /// Ready lines, each with its CR LF.
     public var infoLines: Bytes
+    /// `infoLines` say Strict-Transport-Security: the upstream's own word on it is dropped (RFC 6797 section 7.1: one).
+    public var replacesTransportSecurity: Bool
     /// The announcement of trailers passes.
     public var keepsTrailers: Bool
 
     public init(
         clientVersion: HTTPVersion = .http11, connection: Connection = .keepAlive, framing: BodyLength = .none,
         requestID: Bytes = .empty, showsRequestID: Bool = true, date: Bytes = .empty, viaName: Bytes = .empty,
-        infoLines: Bytes = .empty, keepsTrailers: Bool = false
+        infoLines: Bytes = .empty, replacesTransportSecurity: Bool = false, keepsTrailers: Bool = false
     ) {
         self.clientVersion = clientVersion
         self.connection = connection
@@ -36,6 +38,7 @@ public struct ResponseContext {
         self.date = date
         self.viaName = viaName
         self.infoLines = infoLines
+        self.replacesTransportSecurity = replacesTransportSecurity
         self.keepsTrailers = keepsTrailers
     }
 }
@@ -53,7 +56,9 @@ extension HeadWriter {
         writer.append("\r\n")
         let requestID = context.showsRequestID ? context.requestID : .empty
         let shows = !requestID.isEmpty
-        let drops = FieldGroup.framing | FieldGroup.hop | (shows ? FieldName.xRequestID.bit : 0)
+        let drops =
+            FieldGroup.framing | FieldGroup.hop | (shows ? FieldName.xRequestID.bit : 0)
+            | (context.replacesTransportSecurity ? FieldName.strictTransportSecurity.bit : 0)
         copyFields(head.table, from: source, drops: drops, dropsUnderscores: false, into: &writer)
         if head.isInterim {
             writer.append("\r\n")
