@@ -111,6 +111,21 @@ public struct ServiceOptions: Hashable, Sendable {
     public var proxyProtocol: ProxyProtocolVersion?
     /// nil: plain connections to the tasks.
     public var backendTLS: BackendTLS?
+    /// Its share among the services of a route, 0 to 1000; nil: by the number of its tasks, unless another service of the
+    /// route has a weight.
+    public var weight: Int?
+    /// Over this time the share of a new task grows to its full size.
+    public var slowStartMs: Int?
+    /// So many failures within `failTimeoutMs` take a task out for as long; 0: never.
+    public var maxFails: Int?
+    public var failTimeoutMs: Int?
+    public var health: HealthCheck?
+    /// How long requests wait for a task to come back; 0: not at all.
+    public var holdMs: Int?
+    /// Requests and tunnels under way at once, by task; nil: no limit.
+    public var maxConnections: Int?
+    /// How long a request waits for its turn.
+    public var queueTimeoutMs: Int?
 
     public init() {}
 }
@@ -132,6 +147,9 @@ public struct Route: Hashable, Sendable {
     public var host: HostPattern
     /// Begins with `/`; without a trailing slash except for the root. Matched by whole segments.
     public var pathPrefix: String
+    /// Of routes with the same host and path, those with conditions are asked first.
+    public var conditions: RouteConditions
+    public var balancing: Balancing
     /// Strip the prefix before sending on.
     public var rewritesPrefix: Bool
     public var pathPolicy: PathPolicy
@@ -144,10 +162,13 @@ public struct Route: Hashable, Sendable {
 
     public init(
         host: HostPattern, pathPrefix: String = "/", rewritesPrefix: Bool = false, pathPolicy: PathPolicy = .safe,
-        requiresTLS: Bool = false, hsts: String? = nil, services: [Int]
+        requiresTLS: Bool = false, hsts: String? = nil, conditions: RouteConditions = .init(),
+        balancing: Balancing = .init(), services: [Int]
     ) {
         self.host = host
         self.pathPrefix = pathPrefix
+        self.conditions = conditions
+        self.balancing = balancing
         self.rewritesPrefix = rewritesPrefix
         self.pathPolicy = pathPolicy
         self.requiresTLS = requiresTLS

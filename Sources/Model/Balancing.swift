@@ -1,0 +1,59 @@
+// How a task is picked, and what a request must look like for a route to answer it: what services say about it, as
+// plain values. Who picks is the data plane.
+
+/// How a task of a route's pool is picked.
+public struct Balancing: Hashable, Sendable {
+    public enum Method: String, Hashable, Sendable, CaseIterable {
+        case roundRobin = "round_robin"
+        /// The task with the fewest requests under way.
+        case leastConnections = "least_conn"
+        /// The one with fewer requests under way of two picked at random.
+        case random
+    }
+
+    /// What a request is hashed by: equal keys go to the same task as long as it is there.
+    public enum Key: Hashable, Sendable {
+        /// The real client's address.
+        case clientAddress
+        /// The value of a cookie that the application sets.
+        case cookie(String)
+        /// The value of a field; its name in lower case.
+        case header(String)
+    }
+
+    /// For requests without a key.
+    public var method: Method
+    public var key: Key?
+
+    public init(method: Method = .roundRobin, key: Key? = nil) {
+        self.method = method
+        self.key = key
+    }
+}
+
+/// What a request must have for a route to answer it. All of it must hold.
+public struct RouteConditions: Hashable, Sendable {
+    public struct Header: Hashable, Sendable {
+        /// In lower case.
+        public var name: String
+        /// Compared byte for byte; nil: the field is there, whatever its value.
+        public var value: String?
+
+        public init(name: String, value: String? = nil) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    /// In order of name and value, without duplicates.
+    public var headers: [Header]
+    /// One of these; as written in requests, in order, without duplicates. Empty: any.
+    public var methods: [String]
+
+    public init(headers: [Header] = [], methods: [String] = []) {
+        self.headers = headers
+        self.methods = methods
+    }
+
+    public var isEmpty: Bool { headers.isEmpty && methods.isEmpty }
+}
