@@ -1,4 +1,4 @@
-// Finding a task for an exchange: the pool of idle connections, new connections, and trying another task.
+// Connections for an exchange's task: the pool of idle ones, new ones, and trying another task.
 
 internal import Kernel
 internal import Model
@@ -102,31 +102,6 @@ extension Worker {
 
     func responseTimeoutMs(_ service: ServiceEntry) -> Int {
         service.responseTimeoutMs >= 0 ? Int(service.responseTimeoutMs) : settings.responseTimeoutMs
-    }
-
-    /// The next member in turn that is worth trying: first those that did not fail of late, then any that was not
-    /// tried, then, if only pooled connections failed so far, any at all.
-    mutating func pickMember(_ slot: UInt32) -> Member? {
-        let exchange = exchanges[slot]
-        guard exchange.pointee.held >= 0, let publication = held[Int(exchange.pointee.held)].publication else {
-            return nil
-        }
-        let pool = exchange.pointee.pool
-        let cursor = Int(pool.cursorSlot)
-        var avoided = exchange.pointee.tried
-        var fallback: Member?
-        // At most as many looks as can be remembered.
-        for _ in 0..<TriedUpstreams.capacity {
-            guard
-                let member = Balancer.pick(pool, in: publication.table, cursor: &cursors[cursor], avoiding: avoided)
-            else { break }
-            let home = states.find(member.identity)
-            guard home >= 0, states[home].pointee.avoidedUntilNs > nowNs else { return member }
-            if fallback == nil { fallback = member }
-            avoided.insert(member.identity)
-            if avoided.count == TriedUpstreams.capacity { break }
-        }
-        return fallback
     }
 
     /// Counts and timeouts are those of the service whose task was picked.
