@@ -3,7 +3,7 @@
 
 /// How a task of a route's pool is picked.
 public struct Balancing: Hashable, Sendable {
-    public enum Method: String, Hashable, Sendable, CaseIterable {
+    public enum Method: String, Hashable, Sendable, BitwiseCopyable, CaseIterable {
         case roundRobin = "round_robin"
         /// The task with the fewest requests under way.
         case leastConnections = "least_conn"

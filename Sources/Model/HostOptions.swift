@@ -7,15 +7,19 @@ public struct HostOptions: Hashable, Sendable {
     /// Positions in `Configuration.services`, ascending. Not empty: TLS connections for this host are passed to their
     /// tasks as they are, plain HTTP is redirected to https, and no route names the host.
     public var passthrough: [Int]
+    /// How a task is picked for a connection that is passed on; a cookie or a header is never there.
+    public var balancing: Balancing
     /// Where TLS ends here.
     public var tls: TLSOptions
     public var redirects: [HostRedirect]
 
     public init(
-        host: HostPattern, passthrough: [Int] = [], tls: TLSOptions = .init(), redirects: [HostRedirect] = []
+        host: HostPattern, passthrough: [Int] = [], balancing: Balancing = .init(), tls: TLSOptions = .init(),
+        redirects: [HostRedirect] = []
     ) {
         self.host = host
         self.passthrough = passthrough
+        self.balancing = balancing
         self.tls = tls
         self.redirects = redirects
     }
@@ -41,12 +45,15 @@ public struct StreamPort: Hashable, Sendable {
     public var port: UInt16
     /// Positions in `Configuration.services`, ascending: raw TCP. Empty where `hosts` decide.
     public var services: [Int]
+    /// How a task is picked for raw TCP.
+    public var balancing: Balancing
     /// In canonical order of host patterns; `.any` takes every server name that no other claims, and none.
     public var hosts: [StreamHost]
 
-    public init(port: UInt16, services: [Int] = [], hosts: [StreamHost] = []) {
+    public init(port: UInt16, services: [Int] = [], balancing: Balancing = .init(), hosts: [StreamHost] = []) {
         self.port = port
         self.services = services
+        self.balancing = balancing
         self.hosts = hosts
     }
 }
@@ -56,12 +63,16 @@ public struct StreamHost: Hashable, Sendable {
     public var host: HostPattern
     /// Positions in `Configuration.services`, ascending.
     public var services: [Int]
+    public var balancing: Balancing
     /// nil: the bytes are passed on as they are; otherwise TLS ends here.
     public var tls: TLSOptions?
 
-    public init(host: HostPattern, services: [Int], tls: TLSOptions? = nil) {
+    public init(
+        host: HostPattern, services: [Int], balancing: Balancing = .init(), tls: TLSOptions? = nil
+    ) {
         self.host = host
         self.services = services
+        self.balancing = balancing
         self.tls = tls
     }
 }

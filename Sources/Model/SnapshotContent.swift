@@ -78,6 +78,7 @@ private struct StableHash {
     mutating func add(_ host: HostOptions) {
         add(host.host.description)
         add(host.passthrough)
+        add(host.balancing)
         add(host.tls)
         add(host.redirects.count)
         for redirect in host.redirects {
@@ -89,12 +90,28 @@ private struct StableHash {
     mutating func add(_ port: StreamPort) {
         add(Int(port.port))
         add(port.services)
+        add(port.balancing)
         add(port.hosts.count)
         for host in port.hosts {
             add(host.host.description)
             add(host.services)
+            add(host.balancing)
             add(host.tls == nil ? 0 : 1)
             if let tls = host.tls { add(tls) }
+        }
+    }
+
+    private mutating func add(_ balancing: Balancing) {
+        add(balancing.method.rawValue)
+        switch balancing.key {
+        case nil: add(0)
+        case .clientAddress: add(1)
+        case .cookie(let name):
+            add(2)
+            add(name)
+        case .header(let name):
+            add(3)
+            add(name)
         }
     }
 

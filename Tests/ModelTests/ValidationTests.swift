@@ -187,6 +187,28 @@ func contentIsHashed(change: Breakage) {
     #expect(Set(hashes).count == 4)
 }
 
+@Test("how tasks of TCP are picked changes the hash, each way in its own way")
+func balancingOfConnectionsIsHashed() {
+    let ways = [
+        Balancing(method: .leastConnections), Balancing(method: .random), Balancing(key: .clientAddress),
+        Balancing(key: .cookie("s")), Balancing(key: .header("s")), Balancing(key: .cookie("t")),
+    ]
+    var hashes: Set<UInt64> = [sound().contentHash]
+    for way in ways {
+        let changes: [(inout Snapshot) -> Void] = [
+            { $0.configuration.hosts[1].balancing = way }, { $0.configuration.streams[0].balancing = way },
+            { $0.configuration.streams[1].hosts[0].balancing = way },
+        ]
+        for change in changes {
+            var snapshot = sound()
+            change(&snapshot)
+            #expect(!snapshot.hasSameContent(as: sound()))
+            hashes.insert(snapshot.contentHash)
+        }
+    }
+    #expect(hashes.count == 19)
+}
+
 @Test func secretsAreNamedOnce() {
     #expect(sound().configuration.secretNames == ["ca", "ecdsa", "shop_ecdsa", "rsa", "rsa-key"])
 }
