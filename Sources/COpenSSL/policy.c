@@ -62,6 +62,18 @@ static int give_staple(SSL *ssl, void *argument) {
     return SSL_TLSEXT_ERR_OK;
 }
 
+// A session brings back the verdict on the client's certificate, and each ticket the next one. So it ends with the
+// certificate: after that the client has to show one again.
+static SSL_TICKET_RETURN check_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_count,
+                                      SSL_TICKET_STATUS status, void *argument) {
+    (void)ssl, (void)name, (void)name_count, (void)argument;
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    X509 *peer = SSL_SESSION_get0_peer(session);
+    // The comparison says 0 if it cannot tell.
+    if (peer != NULL && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 int il_policy_attach(SSL_CTX *context, const uint8_t identity[IL_IDENTITY_SIZE], il_tickets *tickets,
                      const uint8_t *protocols, size_t protocols_count) {
     pthread_once(&indices_once, make_indices);
@@ -81,7 +93,8 @@ int il_policy_attach(SSL_CTX *context, const uint8_t identity[IL_IDENTITY_SIZE],
     if (protocols_count > 0) SSL_CTX_set_alpn_select_cb(context, choose_protocol, policy);
     if (SSL_CTX_set_tlsext_status_cb(context, give_staple) != 1) return 0;
     if (tickets == NULL) return 1;
-    return SSL_CTX_set_tlsext_ticket_key_evp_cb(context, il_ticket_callback) == 1;
+    return SSL_CTX_set_tlsext_ticket_key_evp_cb(context, il_ticket_callback) == 1 &&
+           SSL_CTX_set_session_ticket_cb(context, NULL, check_ticket, NULL) == 1;
 }
 
 int il_certificate_set_staple(X509 *certificate, const uint8_t *bytes, size_t count, int64_t valid_until) {

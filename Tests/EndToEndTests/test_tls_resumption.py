@@ -6,6 +6,7 @@ Resumption skips the questions that a handshake asks. So it never leads from one
 import contextlib
 import secrets as randomness
 import ssl
+import time
 
 import pytest
 
@@ -201,6 +202,30 @@ def test_the_authority_s_file_changes(interlock, backend, version):
     wait_until(shut_out, message="sessions of an authority that was taken out are refused")
     assert refusal(proxy.https_port, tls=tls)
     assert visit(proxy, only(version, certificate=client()))[2] == 200
+
+
+@VERSIONS
+@pytest.mark.parametrize("demand", ["required", "optional"])
+def test_a_session_ends_with_the_client_s_certificate(interlock, backend, version, demand):
+    """A ticket says that the certificate was good, and brings the next ticket: it must not outlive it."""
+    task, secrets = backend(), trusted()
+    labels = {**DEMANDS, "ssl_client_auth": demand}
+    proxy = interlock([secured(secrets, "web", [task], certificate("web.test"), hosts="web.test", **labels)],
+                      secrets=secrets, https=True)
+    brief = authority().issue("brief", usage="clientAuth", days=(-1, 4 / 86_400))
+    tls = only(version, certificate=brief)
+    _, session, status = visit(proxy, tls)
+    assert status == 200 and visit(proxy, tls, session=session)[0]
+    assert task.last.header("x-ssl-client-verify") == "SUCCESS"
+    time.sleep(max(0, brief.not_after - time.time()) + 1.5)
+    if demand == "required":
+        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+            visit(proxy, tls, session=session)
+        assert proxy.metric("interlock_tls_handshake_failures_total", reason="tls_expired_certificate") == 1
+    else:
+        assert visit(proxy, tls, session=session)[0] is False
+        assert task.last.header("x-ssl-client-verify") == "FAILED:tls_expired_certificate"
+        assert not task.last.header("client-cert")
 
 
 @VERSIONS
