@@ -17,6 +17,8 @@ struct SecretScan {
     private let places: SecretPlaces
     private var known: [String: Known] = [:]
     private var look: UInt64 = 0
+    /// The certificates directory as of the last look.
+    private var lastCertificates: [String: [UInt8]] = [:]
     /// Where something could happen that the next look would see. Some may be missing.
     private(set) var directories: Set<String> = []
 
@@ -66,23 +68,30 @@ struct SecretScan {
         }
     }
 
-    /// Files of the directory, and of the directories in it that hold what certbot writes for a name.
+    /// Files of the directory, and of the directories in it that hold what certbot writes for a name. A file that is
+    /// there and cannot be read stays as it was: a certificate ends when it is taken away, not when a disk is full.
     private mutating func readCertificates(_ directory: String, into files: inout SecretFiles) {
         watch(directory)
         let names: [String]
         switch SecretFileReader.entries(directory, limit: Self.entryLimit) {
         case .success(let found): names = found
         case .failure(let failure):
+            // Nobody has taken the certificates out of it.
             files.failures[directory] = failure.reason
+            files.certificates = lastCertificates
             return
         }
+        defer { lastCertificates = files.certificates }
         for name in names {
             let path = directory + "/" + name
             if SecretFiles.isCertificateFile(name) {
                 readCertificate(path, as: name, into: &files)
             } else if SecretFileReader.isDirectory(path) {
                 watch(path)
-                guard access(path + "/" + SecretFiles.certbotChain, F_OK) == 0 else { continue }
+                let chain = path + "/" + SecretFiles.certbotChain
+                guard access(chain, F_OK) == 0 || errno != ENOENT || SecretFileReader.isSymbolicLink(chain) else {
+                    continue
+                }
                 for file in SecretFiles.certbotFiles {
                     readCertificate(path + "/" + file, as: name + "/" + file, into: &files)
                 }
@@ -93,8 +102,11 @@ struct SecretScan {
     private mutating func readCertificate(_ path: String, as name: String, into files: inout SecretFiles) {
         switch read(path) {
         case .success(let bytes): files.certificates[name] = bytes
-        case .failure(.missing): break
-        case .failure(let failure): files.failures[path] = failure.reason
+        // A link that leads nowhere was not taken away: what it led to was.
+        case .failure(.missing) where !SecretFileReader.isSymbolicLink(path): break
+        case .failure(let failure):
+            files.failures[path] = failure.reason
+            files.certificates[name] = lastCertificates[name]
         }
     }
 

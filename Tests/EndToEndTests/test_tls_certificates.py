@@ -5,6 +5,7 @@ host's certificate.
 """
 
 import json
+import os
 import ssl
 
 import pytest
@@ -205,6 +206,36 @@ def test_the_directory_of_certificates(interlock, backend, tmp_path):
     # One that is added later is found by itself.
     (directory / "none.pem").write_text(certificate("none.test").bundle)
     wait_until(lambda: shown_to(proxy, "none.test") == certificate("none.test").serial)
+
+
+@pytest.mark.parametrize("fault", ["emptied", "a pipe", "a dead link", "the directory is gone"])
+def test_the_directory_keeps_what_cannot_be_read(interlock, backend, tmp_path, fault):
+    """Only a file that is taken away ends its certificate."""
+    directory = tmp_path / "certs"
+    directory.mkdir()
+    for host in ("web.test", "other.test"):
+        (directory / f"{host}.pem").write_text(certificate(host).bundle)
+    proxy = start(interlock, [service("web", [backend()], hosts="web.test,other.test")],
+                  environment={"INTERLOCK_CERTS_DIR": str(directory)})
+    path = directory / "web.test.pem"
+    if fault == "emptied":
+        path.write_text("")
+    elif fault == "the directory is gone":
+        directory.rename(tmp_path / "elsewhere")
+    else:
+        new = directory / "new"
+        os.mkfifo(new) if fault == "a pipe" else new.symlink_to("nowhere")
+        new.rename(path)
+    proxy.wait_for_log("secret not to be had")
+    for _ in range(3):
+        assert shown_to(proxy, "web.test") == certificate("web.test").serial
+        assert shown_to(proxy, "other.test") == certificate("other.test").serial
+    assert proxy.metric("interlock_certificate_problems") == 1
+    if fault == "the directory is gone":
+        return
+    path.unlink()
+    wait_until(lambda: refusal(proxy.https_port, "web.test") == "unrecognized_name")
+    assert shown_to(proxy, "other.test") == certificate("other.test").serial
 
 
 def test_a_label_goes_before_the_directory(interlock, backend, tmp_path):

@@ -223,10 +223,39 @@ struct SecretStoreTests {
         try writeFile("\(folder)/other/default.pem", "four")
         #expect(watched.waits { $0.defaultCertificate == bytes("four") && $0.failures.isEmpty })
         #expect(runProgram(["rm", "-r", "\(folder)/certs"]) == 0)
-        #expect(watched.waits { $0.certificates.isEmpty })
+        #expect(watched.waits { $0.failures["\(folder)/certs"] != nil })
         #expect(runProgram(["mkdir", "\(folder)/certs"]) == 0)
         try writeFile("\(folder)/certs/c.pem", "five")
         #expect(watched.waits { $0.certificates == ["c.pem": bytes("five")] })
+    }
+
+    @Test("a certificate that is there and cannot be read stays as it was; one that is taken away is gone")
+    func unreadable() throws {
+        let folder = try makeFolder()
+        #expect(runProgram(["mkdir", "-p", "\(folder)/certs/x.test", "\(folder)/archive"]) == 0)
+        for name in ["a.pem", "b.pem", "c.pem"] { try writeFile("\(folder)/certs/\(name)", name) }
+        try writeFile("\(folder)/archive/fullchain1.pem", "chain")
+        try linkFile("\(folder)/certs/x.test/fullchain.pem", to: "../../archive/fullchain1.pem")
+        let watched = try Watched(SecretPlaces(certificatesDirectory: folder + "/certs"), folder)
+        var wanted = ["a.pem": bytes("a.pem"), "b.pem": bytes("b.pem"), "c.pem": bytes("c.pem")]
+        wanted["x.test/fullchain.pem"] = bytes("chain")
+        try writeFile("\(folder)/certs/a.pem", "")
+        #expect(runProgram(["mkfifo", "\(folder)/pipe"]) == 0)
+        try renameFile("\(folder)/pipe", to: "\(folder)/certs/b.pem")
+        removeFile("\(folder)/archive/fullchain1.pem")
+        #expect(watched.waits { $0.failures.count == 3 && $0.certificates == wanted })
+        watched.store.reread()
+        removeFile("\(folder)/certs/c.pem")
+        wanted["c.pem"] = nil
+        #expect(watched.waits { $0.failures.count == 3 && $0.certificates == wanted })
+        try renameFile("\(folder)/certs", to: "\(folder)/other")
+        #expect(watched.waits { Array($0.failures.keys) == ["\(folder)/certs"] && $0.certificates == wanted })
+        try renameFile("\(folder)/other", to: "\(folder)/certs")
+        removeFile("\(folder)/certs/b.pem")
+        wanted["b.pem"] = nil
+        try writeFile("\(folder)/certs/a.pem", "new")
+        wanted["a.pem"] = bytes("new")
+        #expect(watched.waits { $0.failures.count == 1 && $0.certificates == wanted })
     }
 
     @Test("a certificate and its key, written one after the other, are seen together")
