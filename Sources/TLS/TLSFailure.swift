@@ -75,7 +75,8 @@ public enum TLSFailure: UInt8, CaseIterable, Sendable, BitwiseCopyable {
 extension TLSFailure {
     /// What this thread's error queue tells of a call on `ssl` that failed. Empties the queue.
     static func take(_ ssl: OpaquePointer, _ state: UnsafeMutablePointer<il_tls_state>) -> TLSFailure {
-        let error = ERR_peek_error()
+        let first = ERR_peek_error()
+        let last = ERR_peek_last_error()
         ERR_clear_error()
         switch Int(state.pointee.failure) {
         case IL_FAILURE_SERVER_NAME: return .serverName
@@ -83,11 +84,19 @@ extension TLSFailure {
         case IL_FAILURE_RENEGOTIATION: return .renegotiation
         default: break
         }
-        guard error != 0 else { return .closed }
-        guard il_error_library(error) == ERR_LIB_SSL else { return .internal }
-        let reason = il_error_reason(error)
-        if reason == SSL_R_CERTIFICATE_VERIFY_FAILED { return verification(SSL_get_verify_result(ssl)) }
-        return ofReason(reason)
+        guard first != 0 else { return .closed }
+        guard il_error_library(first) != ERR_LIB_SSL else { return ofReason(il_error_reason(first), ssl) }
+        // A library below TLS could not do what the peer's bytes asked of it. TLS says last what that was about, if it
+        // knows more than that it has failed.
+        if il_error_is_ours(il_error_reason(first)) == 1 { return .internal }
+        guard il_error_library(last) == ERR_LIB_SSL, il_error_is_ours(il_error_reason(last)) == 0 else {
+            return .garbage
+        }
+        return ofReason(il_error_reason(last), ssl)
+    }
+
+    private static func ofReason(_ reason: Int32, _ ssl: OpaquePointer) -> TLSFailure {
+        reason == SSL_R_CERTIFICATE_VERIFY_FAILED ? verification(SSL_get_verify_result(ssl)) : ofReason(reason)
     }
 
     private static func ofReason(_ reason: Int32) -> TLSFailure {
@@ -109,7 +118,8 @@ extension TLSFailure {
         case SSL_R_NO_RENEGOTIATION: .renegotiation
         case SSL_R_UNEXPECTED_EOF_WHILE_READING, SSL_R_PROTOCOL_IS_SHUTDOWN: .closed
         case _ where il_error_is_ours(reason) == 1: .internal
-        default: reason > SSL_AD_REASON_OFFSET ? .alert : .garbage
+        case SSL_AD_REASON_OFFSET...(SSL_AD_REASON_OFFSET + 255): .alert
+        default: .garbage
         }
     }
 

@@ -270,6 +270,18 @@ def test_a_hello_retry(stage):
     assert answer.alert or answer.ended, answer
 
 
+@pytest.mark.parametrize(
+    "group, share", [(23, b"\x04" + bytes(64)), (23, b"\x04"), (29, bytes(32)), (24, b"\xff" * 97)],
+    ids=["no point", "half a point", "a small order", "outside"])
+def test_42_a_key_share_that_is_none(stage, group, share):
+    """What only the mathematics finds out is the client's fault, too, and is not counted as ours."""
+    answer = ask(stage, hello_record(
+        server_name(HOST), extension(SUPPORTED_VERSIONS, vector(1, numbers([0x0304]))),
+        extension(KEY_SHARE, vector(2, numbers([group]) + vector(2, share))), ciphers=(0x1301,), session=bytes(32)))
+    assert answer.alert in ("illegal_parameter", "decode_error", "internal_error"), answer
+    assert not stage.metric("interlock_tls_handshake_failures_total", reason="tls_internal")
+
+
 # Deadlines.
 
 
