@@ -46,7 +46,9 @@ extension Worker {
             counters.add(.bytesFromClients, UInt64(result.count))
             tlsWorkspace.setInput(UnsafeRawBufferPointer(start: cipherScratch, count: result.count))
             let count = decrypt(tls)
-            if tlsWorkspace.output.count > 0, deliver(slot) == .gone { tls.pointee.end = .cut }
+            if tlsWorkspace.output.count > 0, deliver(slot) != .done { tls.pointee.end = .cut }
+            // Not the client's end, whoever made it: a task must not take it for one.
+            if tls.pointee.end == .cut { client.pointee.isBroken = true }
             if count > 0 {
                 // The end is for the next call.
                 if tls.pointee.end != .open { client.pointee.isReadable = true }
@@ -84,9 +86,13 @@ extension Worker {
     /// As `sendToClient`.
     mutating func sendToTLSClient(_ slot: UInt32) -> Bool {
         guard let tls = clients[slot].pointee.tls else { return false }
-        let isEncrypted = encryptSink(tls.pointee.stream)
-        let delivery = isEncrypted ? deliver(slot) : .gone
-        switch delivery {
+        guard encryptSink(tls.pointee.stream) else {
+            // Part of it may be encrypted: the next client must not get that.
+            tlsWorkspace.dropOutput()
+            abandonClient(slot, .clientClosed)
+            return false
+        }
+        switch deliver(slot) {
         case .done: return true
         case .gone: abandonClient(slot, .clientClosed)
         case .overloaded: abandonClient(slot, .overloaded)

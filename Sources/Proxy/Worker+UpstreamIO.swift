@@ -58,7 +58,10 @@ extension Worker {
     mutating func writeUpstream(_ slot: UInt32) -> UpstreamWrite {
         let upstream = upstreams[slot]
         if let stream = upstream.pointee.tls {
-            guard encrypt(for: stream) else { return .failed }
+            guard encrypt(for: stream) else {
+                tlsWorkspace.dropOutput()
+                return .failed
+            }
             return sendTLSOutput(slot)
         }
         var written = 0

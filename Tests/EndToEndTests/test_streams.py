@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from harness import authority, certificate, free_port, service, wait_until
+from harness import ManualHandshake, authority, certificate, free_port, service, wait_until
 
 
 @contextlib.contextmanager
@@ -280,3 +280,67 @@ def test_tls_to_the_task_of_a_raw_port(interlock):
             assert read_exactly(client, len(data)) == data
             sender.join(10)
         wait_until(lambda: proxy.metric("interlock_stream_connections_total", service="db") == 1)
+
+
+@pytest.mark.parametrize("how", ["close_notify", "fin", "tampered", "reset"])
+def test_how_a_client_ends_where_tls_ends(interlock, how):
+    """A task must never take for the client's end what somebody on the way has done to TLS."""
+    port = free_port()
+    with listening() as server:
+        stream_proxy(interlock, [port], [service("db", [port_of(server)], tcp_port=port, ssl_cert="db.pem")],
+                     secrets={"db.pem": certificate("db.test").bundle})
+        with wait_until(lambda: ManualHandshake(port, "db.test")) as client:
+            client.finish()
+            task, _ = server.accept()
+            task.settimeout(10)
+            client.object.write(b"hello")
+            client.send(client.outgoing.read())
+            assert read_exactly(task, 5) == b"hello"
+            if how == "reset":
+                reset(client.socket)
+            elif how == "tampered":
+                client.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+            elif how == "close_notify":
+                with contextlib.suppress(ssl.SSLError):
+                    client.object.unwrap()
+                client.send(client.outgoing.read())
+            else:
+                client.socket.shutdown(socket.SHUT_WR)
+            if how in ("reset", "tampered"):
+                with pytest.raises(ConnectionResetError):
+                    task.recv(1)
+                return
+            assert task.recv(1) == b""
+            # The other direction goes on.
+            task.sendall(b"half open")
+            assert len(client.socket.recv(1000)) > len(b"half open")
+            task.close()
+
+
+@pytest.mark.parametrize("is_clients", [True, False])
+@pytest.mark.parametrize("how", ["fin", "reset"])
+def test_how_tls_that_is_passed_on_ends(interlock, how, is_clients):
+    port = free_port()
+    with listening() as server:
+        stream_proxy(interlock, [port], [
+            service("db", [port_of(server)], tcp_port=port, hosts="db.test", ssl_passthrough=True)])
+        with wait_until(lambda: ManualHandshake(port, "db.test")) as client:
+            hello = client.hello()
+            client.send(hello)
+            task, _ = server.accept()
+            task.settimeout(10)
+            assert read_exactly(task, len(hello)) == hello
+            task.sendall(b"answer")
+            assert read_exactly(client.socket, 6) == b"answer"
+            first, second = (client.socket, task) if is_clients else (task, client.socket)
+            if how == "reset":
+                reset(first)
+                with pytest.raises(ConnectionResetError):
+                    second.recv(1)
+                return
+            first.shutdown(socket.SHUT_WR)
+            assert second.recv(1) == b""
+            second.sendall(b"half open")
+            assert read_exactly(first, 9) == b"half open"
+            second.close()
+            assert first.recv(1) == b""
