@@ -1,7 +1,7 @@
 // Kinds of label values and how their text is read. Every failure says what would be right.
 // Text comes from stack authors: any length, any bytes; each kind looks at it once.
 
-import Model
+public import Model
 
 /// What a label's value must look like.
 public enum LabelKind: Hashable, Sendable {
@@ -12,6 +12,8 @@ public enum LabelKind: Hashable, Sendable {
     case duration
     /// A duration of at least 10 ms, for what cannot be switched off.
     case deadline
+    /// A duration of at least 100 ms, for what is done again and again.
+    case interval
     /// `8k`, `32m`, `1g`; a bare number is bytes.
     case size
     case choice([String])
@@ -20,8 +22,10 @@ public enum LabelKind: Hashable, Sendable {
     /// One path prefix.
     case path
     case paths
-    /// One word: a network, a secret, a cookie, a cluster.
+    /// One word: a network, a cluster.
     case name
+    /// The name of a cookie.
+    case token
     case names
     /// The name of a Docker secret.
     case secret
@@ -43,6 +47,10 @@ public enum LabelKind: Hashable, Sendable {
     case transportSecurity
     /// `Name: value;-Name`.
     case headers
+    /// `Name: value;Name`.
+    case conditions
+    /// A path, perhaps with a query.
+    case requestTarget
     case balancing
     /// `100/s;burst=50;by=ip`.
     case rateLimit
@@ -55,6 +63,8 @@ public enum LabelValue: Hashable, Sendable {
     case text(String)
     case list([String])
     case redirects([RedirectPair])
+    case headers([RouteConditions.Header])
+    case statuses([ClosedRange<Int>])
 }
 
 /// Why a value could not be read.
@@ -71,18 +81,23 @@ extension LabelKind {
         case .integer(let range): .number(try Self.integer(text, in: range))
         case .port: .number(try Self.integer(text, in: 1...65535, what: "a port number"))
         case .duration: .number(try Self.duration(text))
-        case .deadline: .number(try Self.deadline(text))
+        case .deadline: .number(try Self.duration(text, atLeast: 10))
+        case .interval: .number(try Self.duration(text, atLeast: 100))
         case .size: .number(try Self.size(text))
         case .choice(let choices): .text(try Self.choice(text, of: choices))
         case .hosts: .list(try Self.hosts(text))
         case .path: .text(try Self.path(text))
         case .paths: .list(Self.list(text))
         case .name: .text(try Self.name(text))
-        case .names, .methods: .list(try Self.list(text).map { part throws(LabelValueError) in try Self.name(part) })
+        case .token: .text(try Self.token(text))
+        case .methods: .list(try Self.methods(text))
+        case .conditions: .headers(try Self.conditions(text))
+        case .requestTarget: .text(try Self.requestTarget(text))
+        case .names: .list(try Self.list(text).map { part throws(LabelValueError) in try Self.name(part) })
         case .booleanOrNames: (try? Self.boolean(text)).map { .boolean($0) } ?? .list(Self.list(text))
         case .text: .text(text)
         case .retryStatuses: .list(try Self.list(text, each: "500, 502, 503 or 504", Self.isRetryStatus))
-        case .statuses: .list(try Self.list(text, each: "a status (200) or a class of them (2xx)", Self.isStatus))
+        case .statuses: .statuses(try Self.statuses(text))
         case .addressBlocks:
             .list(try Self.list(text, each: "an address or a CIDR block (10.0.0.0/8)") { AddressBlock($0) != nil })
         case .url: .text(try Self.url(text))
@@ -150,9 +165,11 @@ extension LabelKind {
         return total
     }
 
-    private static func deadline(_ text: String) throws(LabelValueError) -> Int {
+    private static func duration(_ text: String, atLeast least: Int) throws(LabelValueError) -> Int {
         let milliseconds = try duration(text)
-        guard milliseconds >= 10 else { throw LabelValueError(message: "write a duration of at least 10ms") }
+        guard milliseconds >= least else {
+            throw LabelValueError(message: "write a duration of at least \(least)ms")
+        }
         return milliseconds
     }
 
@@ -232,12 +249,6 @@ extension LabelKind {
 
     private static func isRetryStatus(_ text: String) -> Bool { ["500", "502", "503", "504"].contains(text) }
 
-    private static func isStatus(_ text: String) -> Bool {
-        let bytes = Array(text.lowercased().utf8)
-        guard bytes.count == 3, (49...53).contains(bytes[0]) else { return false }
-        return bytes[1...] == [120, 120] || bytes[1...].allSatisfy { (48...57).contains($0) }
-    }
-
     private static func url(_ text: String) throws(LabelValueError) -> String {
         let lower = text.lowercased()
         guard lower.hasPrefix("http://") || lower.hasPrefix("https://"), (try? name(text)) != nil else {
@@ -249,24 +260,13 @@ extension LabelKind {
     private static func headers(_ text: String) throws(LabelValueError) -> [String] {
         let lines = text.split(separator: ";").map(\.trimmed).filter { !$0.isEmpty }
         for line in lines {
-            let isToken = line.prefix { $0 != ":" }.trimmed.utf8.allSatisfy { byte in
-                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
-                    || "!#$%&'*+-.^_`|~".utf8.contains(byte)
-            }
-            guard isToken, !line.hasPrefix(":"), line.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 9 }) else {
+            guard line.prefix(while: { $0 != ":" }).trimmed.isToken,
+                line.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 9 })
+            else {
                 throw LabelValueError(message: "write Name: value;Name: value")
             }
         }
         return lines
-    }
-
-    private static func balancing(_ text: String) throws(LabelValueError) -> String {
-        let lower = text.lowercased()
-        if ["round_robin", "least_conn", "random"].contains(lower) { return lower }
-        guard lower.hasPrefix("hash:header:"), lower.utf8.count > 12 else {
-            throw LabelValueError(message: "write round_robin, least_conn, random or hash:header:<name>")
-        }
-        return lower
     }
 
     private static func rateLimit(_ text: String) throws(LabelValueError) -> [String] {

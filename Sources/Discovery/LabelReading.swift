@@ -20,6 +20,12 @@ struct LabelProblem: Hashable {
     var message: String
 }
 
+/// Labels that mean something only together.
+private struct WrittenLabels {
+    var transport = TransportLabels()
+    var traffic = TrafficLabels()
+}
+
 /// The labels of one service, read.
 struct LabelReading {
     /// As long as a label's value may be; Docker itself allows megabytes.
@@ -36,6 +42,9 @@ struct LabelReading {
     var backendMode = BackendMode.task
     var cluster = ""
     var pathPolicy = PathPolicy.safe
+    /// What a request must have.
+    var conditions = RouteConditions()
+    var balancing = Balancing()
     var options = ServiceOptions()
     /// TLS that ends here.
     var tls = TLSOptions()
@@ -71,13 +80,13 @@ struct LabelReading {
     init(_ labels: [String: String], settings: MappingSettings, stack: String) {
         let prefix = settings.labelPrefix
         let names = labels.keys.filter { $0.hasPrefix(prefix) }.sorted { $0.isBefore($1) }
-        var transport = TransportLabels()
+        var written = WrittenLabels()
         var unknownCount = 0
         for name in names {
             let short = String(name.dropFirst(prefix.count))
             guard let value = labels[name] else { continue }
             if let definition = Labels.definition(of: short) {
-                read(definition, value, &transport)
+                read(definition, value, &written)
             } else {
                 unknownCount += 1
                 if unknownCount <= Self.unknownNameLimit { reportUnknown(short, value) }
@@ -86,7 +95,8 @@ struct LabelReading {
         if rewritesContextRoot, contextRoot == "/" {
             add(.doubtful, "context_root_rewrite", "true", "has no effect without a context_root")
         }
-        combine(transport, settings: settings, stack: stack)
+        combine(written.transport, settings: settings, stack: stack)
+        combine(written.traffic)
     }
 
     /// Whether these labels ask for all the protection that the others ask for.
@@ -112,7 +122,7 @@ struct LabelReading {
         return text
     }
 
-    private mutating func read(_ definition: LabelDefinition, _ written: String, _ transport: inout TransportLabels) {
+    private mutating func read(_ definition: LabelDefinition, _ written: String, _ parts: inout WrittenLabels) {
         guard written.utf8.count <= Self.valueSizeLimit else {
             let message = "the value is longer than \(Self.valueSizeLimit) bytes"
             return add(definition.restrictsAccess ? .refused : .badValue, definition.name, written, message)
@@ -137,7 +147,9 @@ struct LabelReading {
         switch definition.effect {
         case .acts:
             apply(definition.name, value)
-            transport.apply(definition.name, value)
+            applyTraffic(definition.name, value)
+            parts.transport.apply(definition.name, value)
+            parts.traffic.apply(definition.name, value)
         case .needless: break
         case .notYet:
             if !definition.idleValues.contains(value) {

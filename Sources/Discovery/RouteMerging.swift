@@ -74,6 +74,8 @@ struct RouteMerging {
         var options = HostOptions(host: host)
         if merged.passesThrough {
             options.passthrough = members
+            options.balancing = balancing(of: members, place: "\(host)")
+            reportNoWeight(members, place: "\(host)")
             httpsOnly.insert(host)
             reportStacks(members, "hosts", "\(host)", place: "\(host)")
         } else {
@@ -84,12 +86,21 @@ struct RouteMerging {
                 routes.append(route(host, candidates[members[0]].labels.contextRoot, members))
             } else {
                 let paths = Dictionary(grouping: members) { candidates[$0].labels.contextRoot }
-                for (path, services) in paths { routes.append(route(host, path, services)) }
+                for (path, services) in paths { merge(host, path, services) }
             }
         }
         diagnostics += merged.diagnostics
         if !options.passthrough.isEmpty || options.tls != TLSOptions() { hosts.append(options) }
     }
+
+    /// Only who asks for the same of a request shares a route; the path is shared by all of them.
+    private mutating func merge(_ host: HostPattern, _ path: String, _ services: [Int]) {
+        let conditions = Dictionary(grouping: services) { candidates[$0].labels.conditions }
+        for (_, alike) in conditions { routes.append(route(host, path, alike)) }
+        reportStacks(services, "hosts", "\(host)", place: Self.place(host, path))
+    }
+
+    private static func place(_ host: HostPattern, _ path: String) -> String { "\(host)\(path == "/" ? "" : path)" }
 
     private mutating func route(_ host: HostPattern, _ path: String, _ services: [Int]) -> Route {
         let oldest =
@@ -98,6 +109,7 @@ struct RouteMerging {
         let labels = candidates[oldest].labels
         let rewrites = labels.rewritesContextRoot && path != "/"
         if services.count > 1 { reportDifferences(services, host, path, oldest: oldest) }
+        reportNoWeight(services, place: Self.place(host, path))
         // They agree, unless the proxy's own setting makes them.
         let requiresTLS = services.contains {
             // Plain HTTP shows no client certificate, and would be a way around.
@@ -107,12 +119,13 @@ struct RouteMerging {
         if requiresTLS { httpsOnly.insert(host) }
         return Route(
             host: host, pathPrefix: path, rewritesPrefix: rewrites, pathPolicy: labels.pathPolicy,
-            requiresTLS: requiresTLS, hsts: labels.hsts, services: services)
+            requiresTLS: requiresTLS, hsts: labels.hsts, conditions: labels.conditions,
+            balancing: balancing(of: services, place: Self.place(host, path)), services: services)
     }
 
     private mutating func reportDifferences(_ services: [Int], _ host: HostPattern, _ path: String, oldest: Int) {
         let decisive = candidates[oldest]
-        let place = "\(host)\(path == "/" ? "" : path)"
+        let place = Self.place(host, path)
         let message = "differs from \(decisive.service.name) on \(place); the older service's is used"
         for index in services where index != oldest {
             let other = candidates[index]
@@ -127,7 +140,29 @@ struct RouteMerging {
                 diagnostics.append(subject.warning("hsts", hsts, message))
             }
         }
-        reportStacks(services, "hosts", "\(host)", place: place)
+    }
+
+    /// The oldest service's.
+    private mutating func balancing(of services: [Int], place: String) -> Balancing {
+        let oldest = services.min { candidates[$0].isOlder(than: candidates[$1]) } ?? services[0]
+        let decisive = candidates[oldest]
+        for index in services where index != oldest {
+            let other = candidates[index]
+            let message = "differs from \(decisive.service.name) on \(place); the older service's is used"
+            for (label, value) in other.labels.balancing.differences(from: decisive.labels.balancing) {
+                diagnostics.append(Subject(name: other.service.name).warning(label, value, message))
+            }
+        }
+        return decisive.labels.balancing
+    }
+
+    /// All of them stay warm, and nobody answers.
+    private mutating func reportNoWeight(_ services: [Int], place: String) {
+        guard services.allSatisfy({ candidates[$0].service.options.weight == 0 }) else { return }
+        let message = "\(place) is answered by nobody: every service there has weight 0"
+        for index in services {
+            diagnostics.append(Subject(name: candidates[index].service.name).warning("weight", "0", message))
+        }
     }
 
     /// Services of different stacks behind one place.
@@ -181,14 +216,17 @@ struct RouteMerging {
         }
         if names.isEmpty {
             reportStacks(members, "tcp_port", "\(port)", place: "port \(port)")
-            return StreamPort(port: port, services: members)
+            reportNoWeight(members, place: "port \(port)")
+            return StreamPort(port: port, services: members, balancing: balancing(of: members, place: "port \(port)"))
         }
         let hosts = names.sorted { $0.key < $1.key }.map { host, members in
             var merged = HostMembers(candidates, members, place: "\(host):\(port)")
             let tls = merged.passesThrough ? nil : merged.tlsOptions()
             diagnostics += merged.diagnostics
             reportStacks(members, "tcp_port", "\(port)", place: "\(host):\(port)")
-            return StreamHost(host: host, services: members, tls: tls)
+            reportNoWeight(members, place: "\(host):\(port)")
+            let balancing = balancing(of: members, place: "\(host):\(port)")
+            return StreamHost(host: host, services: members, balancing: balancing, tls: tls)
         }
         return StreamPort(port: port, hosts: hosts)
     }
@@ -204,5 +242,21 @@ struct RouteMerging {
             }
             return false
         }
+    }
+}
+
+extension Balancing {
+    /// The labels that say something else than the other service does. Who says nothing disagrees with nobody.
+    fileprivate func differences(from other: Balancing) -> [(label: String, value: String)] {
+        var found: [(String, String)] = []
+        if method != other.method, method != .roundRobin { found.append(("lb", method.rawValue)) }
+        if let key, key != other.key {
+            switch key {
+            case .cookie(let name): found.append(("sticky_session_cookie", name))
+            case .clientAddress: found.append(("ip_hash", "true"))
+            case .header(let name): found.append(("lb", "hash:header:\(name)"))
+            }
+        }
+        return found
     }
 }

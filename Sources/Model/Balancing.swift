@@ -57,3 +57,39 @@ public struct RouteConditions: Hashable, Sendable {
 
     public var isEmpty: Bool { headers.isEmpty && methods.isEmpty }
 }
+
+extension RouteConditions {
+    /// The order in which routes of one host and path are asked: who asks for more goes first, by the number of
+    /// headers, then of those that name a value; then who names methods, the fewer the sooner; then by their text, so
+    /// that the order is the same everywhere.
+    public func precedes(_ other: RouteConditions) -> Bool {
+        if headers.count != other.headers.count { return headers.count > other.headers.count }
+        let (valueCount, otherValueCount) = (headers.count { $0.value != nil }, other.headers.count { $0.value != nil })
+        if valueCount != otherValueCount { return valueCount > otherValueCount }
+        if methods.isEmpty != other.methods.isEmpty { return other.methods.isEmpty }
+        if methods.count != other.methods.count { return methods.count < other.methods.count }
+        for (own, others) in zip(headers, other.headers) where own != others { return own.precedes(others) }
+        for (own, others) in zip(methods, other.methods) where own != others { return own.isBefore(others) }
+        return false
+    }
+}
+
+extension RouteConditions.Header {
+    /// Canonical order: by name, then value; a name alone goes first.
+    public func precedes(_ other: Self) -> Bool {
+        guard name == other.name else { return name.isBefore(other.name) }
+        switch (value, other.value) {
+        case (let own?, let others?): return own.isBefore(others)
+        case (nil, .some): return true
+        case (_, nil): return false
+        }
+    }
+}
+
+extension RouteConditions: CustomStringConvertible {
+    /// `x-preview: green; x-team; GET, POST`; "" without any.
+    public var description: String {
+        let fields = headers.map { header in header.value.map { "\(header.name): \($0)" } ?? header.name }
+        return (fields + (methods.isEmpty ? [] : [methods.joined(separator: ", ")])).joined(separator: "; ")
+    }
+}

@@ -44,7 +44,7 @@ public struct SnapshotOrder: Hashable, Sendable {
 public struct Configuration: Hashable, Sendable {
     /// In canonical order (see `Service.id`); routes and endpoints refer to positions in this list.
     public var services: [Service]
-    /// In canonical order: host pattern, then path prefix.
+    /// In canonical order: host pattern, then path prefix, then conditions.
     public var routes: [Route]
     /// In canonical order of host patterns.
     public var hosts: [HostOptions]
@@ -111,8 +111,8 @@ public struct ServiceOptions: Hashable, Sendable {
     public var proxyProtocol: ProxyProtocolVersion?
     /// nil: plain connections to the tasks.
     public var backendTLS: BackendTLS?
-    /// Its share among the services of a route, 0 to 1000; nil: by the number of its tasks, unless another service of the
-    /// route has a weight.
+    /// Its share among the services of a route, 0 to 1000; nil: by the number of its tasks, unless another service of
+    /// the route has a weight.
     public var weight: Int?
     /// Over this time the share of a new task grows to its full size.
     public var slowStartMs: Int?

@@ -63,6 +63,24 @@ private struct StableHash {
             add(backend.authorities)
             add(backend.serverName)
         }
+        for number in [
+            options.weight, options.slowStartMs, options.maxFails, options.failTimeoutMs, options.holdMs,
+            options.maxConnections, options.queueTimeoutMs,
+        ] { add(number) }
+        add(options.health)
+    }
+
+    private mutating func add(_ check: HealthCheck?) {
+        guard let check else { return add(-1) }
+        add(check.mode.rawValue)
+        add(check.path)
+        for number in [check.intervalMs, check.timeoutMs, check.rise, check.fall] { add(number) }
+        add(check.port.map { Int($0) })
+        add(check.statuses.count)
+        for range in check.statuses {
+            add(range.lowerBound)
+            add(range.upperBound)
+        }
     }
 
     mutating func add(_ route: Route) {
@@ -72,6 +90,14 @@ private struct StableHash {
         add(route.pathPolicy.rawValue)
         add(route.requiresTLS ? 1 : 0)
         add(route.hsts)
+        add(route.conditions.headers.count)
+        for header in route.conditions.headers {
+            add(header.name)
+            add(header.value)
+        }
+        add(route.conditions.methods.count)
+        for method in route.conditions.methods { add(method) }
+        add(route.balancing)
         add(route.services)
     }
 

@@ -13,6 +13,10 @@ extension Snapshot {
             if host.passthrough.isEmpty, host.tls == TLSOptions(), host.redirects.isEmpty {
                 problems.add("\(place) has nothing special")
             }
+            host.balancing.checkUnseen(place, &problems)
+            if host.passthrough.isEmpty, host.balancing != Balancing() {
+                problems.add("\(place) picks tasks, and none is behind it")
+            }
             if !host.passthrough.isEmpty {
                 if host.tls != TLSOptions() { problems.add("\(place) is passed through and has options of TLS") }
                 if !host.redirects.isEmpty { problems.add("\(place) is passed through and redirected") }
@@ -34,6 +38,7 @@ extension Snapshot {
             if stream.port == 0 { problems.add("\(place) is no port") }
             if index > 0, streams[index - 1].port >= stream.port { problems.add("\(place) is out of order or twice") }
             check(services: stream.services, place, &problems)
+            stream.balancing.checkUnseen(place, &problems)
             if stream.services.isEmpty == stream.hosts.isEmpty {
                 problems.add("\(place) goes neither to services nor by server name, or both ways")
             }
@@ -45,6 +50,7 @@ extension Snapshot {
                 if !host.host.isNormal { problems.add("\(place) is not in its normal form") }
                 if host.services.isEmpty { problems.add("\(place) has no service") }
                 check(services: host.services, place, &problems)
+                host.balancing.checkUnseen(place, &problems)
                 if let tls = host.tls { check(tls, place, &problems) }
             }
         }

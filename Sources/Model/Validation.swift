@@ -12,7 +12,9 @@ extension Snapshot {
             check(route, &problems)
             guard index > 0 else { continue }
             let previous = configuration.routes[index - 1]
-            if previous.host == route.host, previous.pathPrefix == route.pathPrefix {
+            if previous.host == route.host, previous.pathPrefix == route.pathPrefix,
+                previous.conditions == route.conditions
+            {
                 problems.add("route \(route.host) \(route.pathPrefix) is there twice")
             } else if !previous.precedes(route) {
                 problems.add("route \(route.host) \(route.pathPrefix) is out of order")
@@ -45,6 +47,7 @@ extension Snapshot {
         if durations.contains(where: { ($0 ?? 0) < 0 }) || (options.retries ?? 0) < 0 {
             problems.add("service \(service.name) has a negative option")
         }
+        options.checkTraffic("service \(service.name)", &problems)
         if options.retryStatuses.contains(where: { ![500, 502, 503, 504].contains($0) }) {
             problems.add("service \(service.name) retries on a status that cannot be retried")
         }
@@ -82,6 +85,8 @@ extension Snapshot {
             problems.add("route \(route.host) \(route.pathPrefix): the prefix is not in its normal form")
         }
         if route.services.isEmpty { problems.add("route \(route.host) \(route.pathPrefix) has no service") }
+        route.conditions.check("route \(route.host) \(route.pathPrefix)", &problems)
+        route.balancing.check("route \(route.host) \(route.pathPrefix)", &problems)
         check(services: route.services, "route \(route.host) \(route.pathPrefix)", &problems)
         if let hsts = route.hsts, hsts.isEmpty || !hsts.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
             problems.add("route \(route.host) \(route.pathPrefix): what is said of HSTS cannot go into a header")
@@ -106,9 +111,11 @@ extension Service {
 }
 
 extension Route {
-    /// Canonical order: by host pattern, then path prefix.
+    /// Canonical order: by host pattern, then path prefix, then conditions: in this order they are asked.
     public func precedes(_ other: Route) -> Bool {
-        host == other.host ? pathPrefix.isBefore(other.pathPrefix) : host < other.host
+        guard host == other.host else { return host < other.host }
+        guard pathPrefix == other.pathPrefix else { return pathPrefix.isBefore(other.pathPrefix) }
+        return conditions.precedes(other.conditions)
     }
 
     /// Whether a path prefix is one that a request's raw path can be compared with: `/`, or segments of visible ASCII

@@ -42,7 +42,14 @@ func durations(text: String, milliseconds: Int) {
         ("context_root", "/\u{E4}"), ("context_root", "/a\\b"), ("context_root", "//"), ("context_root", "/a/."),
         ("context_root_rewrite", "maybe"), ("default_backend", "2"), ("backend_mode", "vips"),
         ("proxy_protocol", "v3"), ("path_policy", "strict"), ("network", "a b"), ("weight", "1001"),
-        ("lb", "fastest"), ("redirects", "a.test"), ("request_headers", ": x"), ("health_status", "2x"),
+        ("lb", "fastest"), ("lb", "hash"), ("lb", "hash:header:"), ("lb", "hash:header:a b"), ("lb", "hash:cookie:a"),
+        ("redirects", "a.test"), ("request_headers", ": x"), ("health_status", "2x"), ("health_status", "1xx"),
+        ("health_status", "600"), ("health_path", "live"), ("health_path", "/a b"), ("health_path", "/a#b"),
+        ("health_mode", "udp"), ("health_interval", "99ms"), ("health_timeout", "0"), ("health_rise", "0"),
+        ("health_fall", "101"), ("health_port", "0"), ("sticky_session_cookie", "a=b"), ("ip_hash", "perhaps"),
+        ("sticky_session_cookie", "a b"), ("max_fails", "1001"), ("fail_timeout", "soon"), ("weight", "-1"),
+        ("weight", "50%"), ("slow_start", "slow"), ("hold", "yes"), ("max_connections", "0"),
+        ("queue_timeout", "x"),
         ("hosts", "a b"), ("hosts", "http://a.test"), ("hosts", "*"), ("hosts", "a.*.test"), ("hosts", "*a.test"),
         ("hosts", "a..test"), ("hosts", "-a.test"), ("hosts", "b\u{FC}cher.test"), ("hosts", "a.test/app"),
         ("hosts", "a.test:http"), ("hosts", "[::1"), ("hosts", "[::g]"), ("hosts", "[::ffff:1.2.3.4]"),
@@ -120,8 +127,12 @@ func booleans(text: String, value: Bool) {
         ("ssl_backend_tls_verify", ""), ("ssl_backend_tls_verify", "required"), ("ssl_backend_ca", "ca"),
         ("ssl_backend_ca", ""), ("ssl_backend_ca", "a/b"), ("ip_allow", "10.0.0.0/8"), ("ip_allow", "x"),
         ("ip_allow", ""), ("ip_allow", " ; "), ("ip_deny", "10.0.0.1"), ("basic_auth", "users"), ("basic_auth", " "),
-        ("forward_auth", "http://auth.test/"), ("rate_limit", "100/s;burst=50;by=ip"), ("match_headers", "X: y"),
-        ("match_methods", "GET"), ("backend_protocol", "h2c"),
+        ("forward_auth", "http://auth.test/"), ("rate_limit", "100/s;burst=50;by=ip"), ("match_headers", ""),
+        ("match_headers", "X Y: z"), ("match_headers", "X:"), ("match_headers", ": x"),
+        ("match_headers", "X: a\u{7F}b"),
+        ("match_headers", (0..<17).map { "x-\($0)" }.joined(separator: ";")), ("match_methods", ""),
+        ("match_methods", ","), ("match_methods", "GET POST"), ("match_methods", "G(ET"), ("backend_protocol", "h2c"),
+        ("health_mode", "grpc"),
     ])
 func refusals(label: String, value: String) {
     let result = service(label, value)
@@ -137,7 +148,8 @@ func refusals(label: String, value: String) {
         ("ssl_min_version", "1.2"), ("ssl_cert", ""), ("ssl_key", " "), ("tcp_port", ""), ("redirects", ";"),
         ("hsts", ""), ("ssl_backend_name", ""),
         ("backend_protocol", "http/1.1"), ("websocket_endpoints", "/ws,/chat"), ("ip_hash", "false"),
-        ("lb", "round_robin"), ("compress", "off"),
+        ("lb", "round_robin"), ("compress", "off"), ("slow_start", "0"), ("hold", "0"), ("sticky_session_cookie", " "),
+        ("health_status", ","), ("weight", ""),
     ])
 func idleForms(label: String, value: String) {
     let result = service(label, value)

@@ -133,6 +133,10 @@ private let breakages: [Breakage] = [
     .init("an upper case name of tasks") {
         $0.configuration.services[0].options.backendTLS = BackendTLS(serverName: "A.test")
     },
+    .init("a cookie in passed on TLS") { $0.configuration.hosts[1].balancing.key = .cookie("s") },
+    .init("a header in raw TCP") { $0.configuration.streams[0].balancing.key = .header("s") },
+    .init("a cookie in TCP by name") { $0.configuration.streams[1].hosts[0].balancing.key = .cookie("s") },
+    .init("a host that picks for nobody") { $0.configuration.hosts[0].balancing.method = .random },
     .init("a query in a prefix") { $0.configuration.routes[1].pathPrefix = "/app?x" },
 ]
 
