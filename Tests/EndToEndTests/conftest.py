@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from harness import Interlock, RecordingBackend, binary_path
+from harness import Interlock, RecordingBackend, ScriptedEngine, binary_path
 from harness.process import IS_OVER_TLS
 
 
@@ -67,3 +67,11 @@ def backend():
         each.close()
     faults = [fault for each in running for fault in each.faults]
     assert not faults, f"the backend's thread failed: {faults[0]!r}"
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """A scripted Docker engine without services."""
+    made = ScriptedEngine(tmp_path)
+    yield made
+    made.close()

@@ -8,6 +8,7 @@ from .backend import Close, Pause, ReadExactly, RecordedRequest, RecordingBacken
 from .backend import chunked, response
 from .client import ProtocolViolation, RawConnection, Response, exchange, get, request_bytes
 from .certificates import Authority, Certificate, authority, certificate, intermediate
+from .engine import ScriptedEngine
 from .files import secured, service, write_atomically
 from .process import Interlock, StartFailure, binary_path, run_binary
 from .tls import ManualHandshake, TLSConnection, context, fragmented, old_context, records, refusal, s_client
@@ -28,6 +29,7 @@ __all__ = [
     "Release",
     "Reset",
     "Response",
+    "ScriptedEngine",
     "Send",
     "ShutdownWrite",
     "StartFailure",
