@@ -1,4 +1,4 @@
-"""A scripted Docker engine on a unix socket: a manager of a Swarm whose services, tasks and failures a test writes down.
+"""A scripted Docker engine on a unix socket: a Swarm's manager whose services, tasks and failures a test writes down.
 
 It answers what the proxy asks, filters tasks as the real engine does, and knows nothing of the proxy.
 
