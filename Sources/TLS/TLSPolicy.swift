@@ -131,14 +131,33 @@ public final class TLSServerPolicy: @unchecked Sendable {
         guard settings.clientDemand != .none else { return }
         let authorities = try CertificateReader.certificates(settings.clientAuthorities, what: "CA")
         defer { authorities.forEach { X509_free($0) } }
-        guard CertificateReader.trust(authorities, in: context),
-            authorities.allSatisfy({ SSL_CTX_add_client_CA(context, $0) == 1 })
-        else { throw .fromQueue(.configuration, "cannot use the CA") }
+        guard CertificateReader.trust(authorities, in: context), announce(authorities) else {
+            throw .fromQueue(.configuration, "cannot use the CA")
+        }
         if settings.clientDemand == .required {
             SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         } else {
             il_policy_verify_leniently(context)
         }
+    }
+
+    /// Tells clients whose certificates are accepted: each name once. A list may be left out (RFC 8446 section 4.2.4) and
+    /// has room for 64 KiB: with a longer one no handshake would succeed, and programs that have several certificates to
+    /// choose from know few authorities.
+    private func announce(_ authorities: [OpaquePointer]) -> Bool {
+        var names: Set<[UInt8]> = []
+        let distinct = authorities.filter { authority in
+            guard let name = X509_get_subject_name(authority) else { return false }
+            let count = Int(i2d_X509_NAME(name, nil))
+            guard count > 0 else { return false }
+            let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+                var end = buffer.baseAddress
+                initialized = max(0, Int(i2d_X509_NAME(name, &end)))
+            }
+            return names.insert(bytes).inserted
+        }
+        guard names.reduce(0, { $0 + $1.count + 2 }) <= 32768 else { return true }
+        return distinct.allSatisfy { SSL_CTX_add_client_CA(context, $0) == 1 }
     }
 
     /// RFC 7301 section 3.1: each name with its length before it.

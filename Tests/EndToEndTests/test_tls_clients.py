@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 from harness import Authority, authority, certificate, context, get, intermediate, refusal, secured, service, wait_until
+from harness.certificates import openssl
 from rows import message
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -84,6 +85,26 @@ def test_a_bad_certificate(interlock, backend, demand, version, shown):
     elif refused is None:
         assert task.last.header("x-ssl-client-verify").startswith("FAILED")
     assert proxy.get_tls(host="open.test").status == 200
+
+
+def long_named(number):
+    """An authority whose name alone has 12 KiB."""
+    units = "".join(f"/OU={number:04}{index:04}{'x' * 56}" for index in range(160))
+    return openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                   "/dev/null", "-days", "30", "-subj", units).decode()
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("bundle", ["one many times", "long names"])
+def test_a_bundle_of_authorities_is_not_too_long(interlock, backend, version, bundle):
+    """What clients are told of the authorities has room for 64 KiB of names."""
+    task = backend()
+    others = "".join(map(long_named, range(6))) if bundle == "long names" else authority().pem * 1200
+    proxy = start(interlock, task, files={"ca.pem": others + authority().pem})
+    tls = context(certificate=client(), minimum=version, maximum=version)
+    assert proxy.get_tls(tls=tls).status == 200
+    assert task.last.header("x-ssl-client-verify") == "SUCCESS"
+    assert refusal(proxy.https_port, tls=context(minimum=version, maximum=version))
 
 
 # Failing closed (threat 44).
