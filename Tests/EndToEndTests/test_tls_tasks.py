@@ -281,6 +281,19 @@ def test_a_certificate_of_an_intermediate_authority(interlock, task):
     assert proxy.get().status == 200
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_without_a_label_the_system_s_authorities_count(interlock, task, is_known):
+    server = task(certificate("web.test"))
+    labels = {"hosts": "web.test", "ssl_backend": True, "ssl_backend_tls_verify": "required"}
+    # Where OpenSSL looks for them instead of in /etc/ssl.
+    system = authority() if is_known else Authority("Of Another System")
+    proxy = interlock([service("web", [server], **labels)],
+                      environment={"SSL_CERT_FILE": system.path, "SSL_CERT_DIR": "/nonexistent"})
+    answer = proxy.get(headers=JSON)
+    assert answer.status == (200 if is_known else 502), answer
+    assert is_known or code_of(answer) == "upstream_tls_verification"
+
+
 @pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
                          ids=["absent", "empty", "broken"])
 def test_without_its_authority_nobody_is_connected_to(interlock, task, text):
