@@ -18,10 +18,11 @@ PROGRAM = pathlib.Path(__file__).with_name("steady.py")
 class SteadyLoad:
     """`count` and `failed` while it runs; `report` afterwards. It is at its pace when the block begins."""
 
-    def __init__(self, proxy, host, methods="GET,POST", rate=400, connections=20, patience=30, port=None):
+    def __init__(self, proxy, host, methods="GET,POST", rate=400, connections=20, patience=30, fresh=False):
         self.command = [
-            sys.executable, str(PROGRAM), proxy.address, str(port or proxy.port), host, "--methods", methods,
-            "--rate", str(rate), "--connections", str(connections), "--patience", str(patience)]
+            sys.executable, str(PROGRAM), proxy.address, str(proxy.port), host, "--methods", methods,
+            "--rate", str(rate), "--connections", str(connections), "--patience", str(patience),
+            *(["--fresh"] if fresh else [])]
         self.patience = patience
         self.count = self.failed = 0
         self.report = None

@@ -31,7 +31,7 @@ class LabNetwork:
         self.bridge = f"ilb{self.tag}"
         self.subnet = self._free_subnet()
         self.host_address = f"{self.subnet}.1"
-        self._links = 0
+        self._links = {}
         run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "address", "add", f"{self.host_address}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
@@ -40,8 +40,9 @@ class LabNetwork:
 
     def plug(self, process_id, address):
         """Gives the network namespace of that process an eth0 with that address."""
-        self._links += 1
-        outside, inside = f"ilv{self.tag}n{self._links}", f"ilw{self.tag}n{self._links}"
+        number = len(self._links) + 1
+        outside, inside = f"ilv{self.tag}n{number}", f"ilw{self.tag}n{number}"
+        self._links[address] = outside
         enter = ["nsenter", "-t", str(process_id), "--net"]
         run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside)
         run("ip", "link", "set", outside, "master", self.bridge, "up")
@@ -51,6 +52,10 @@ class LabNetwork:
         run(*enter, "ip", "link", "set", "eth0", "up")
         run(*enter, "ip", "link", "set", "lo", "up")
         run(*enter, "ip", "route", "add", "default", "via", self.host_address)
+
+    def link_of(self, address):
+        """The bridge's end of the wire to that node: down, and the node is cut off."""
+        return self._links[address]
 
     def remove(self):
         _remove_bridge(self.bridge)

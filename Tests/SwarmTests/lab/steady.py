@@ -1,6 +1,8 @@
 """Steady load, as a program: so many requests a second over so many kept connections, until standard input is closed.
 
-    python steady.py ADDRESS PORT HOST [--rate 400] [--connections 20] [--methods GET,POST] [--patience 30]
+    python steady.py ADDRESS PORT HOST [--rate 400] [--connections 20] [--methods GET,POST] [--patience 30] [--fresh]
+
+With --fresh each request has a connection of its own.
 
 It is a process of its own, so that a test that looks at the Swarm does not slow it down. Each connection sends one
 request at a time, at its own beat; a beat that an answer outlasted is left out, never made up for. Nothing is ever sent
@@ -141,7 +143,8 @@ class Client:
         except TimeoutError:
             raise Failure(f"no answer within {self.options.patience} s") from None
         if not data:
-            raise Failure(f"request {self.served + 1} of its connection: ended after {len(self.buffer)} bytes of {what}")
+            raise Failure(
+                f"request {self.served + 1} of its connection: ended after {len(self.buffer)} bytes of {what}")
         self.buffer += data
 
 
@@ -167,6 +170,8 @@ def run(options, counts, number, end):
         except (Failure, ValueError, KeyError) as error:
             failure = str(error) if isinstance(error, Failure) else repr(error)
             client.close()
+        if options.fresh:
+            client.close()
         counts.add(method, started, failure, instance)
     client.close()
 
@@ -180,6 +185,7 @@ def main():
     arguments.add_argument("--connections", type=int, default=20)
     arguments.add_argument("--methods", default="GET,POST")
     arguments.add_argument("--patience", type=float, default=30)
+    arguments.add_argument("--fresh", action="store_true")
     options = arguments.parse_args()
     counts, end = Counts(), threading.Event()
     threads = [threading.Thread(target=run, args=(options, counts, number, end), daemon=True)
