@@ -65,6 +65,8 @@ struct Exchange: ~Copyable {
     var serviceIndex: Int32
     var publicationVersion: UInt64
     var tried = TriedUpstreams()
+    /// What its pool hashes it by; nil: nothing.
+    var balancingKey: UInt64?
     var attempts: UInt8 = 0
 
     // The request.

@@ -127,7 +127,8 @@ public final class ProxyServer: Sendable {
         publishing.withLock { publishing in
             if let secrets { publishing.secrets = secrets }
             let version = publishing.newest.table.version + 1
-            let table = RouteTable(compiling: snapshot, version: version, numbering: &publishing.numbering)
+            let table = RouteTable(
+                compiling: snapshot, version: version, numbering: &publishing.numbering, nowNs: Clock.monotonicNs())
             let services = table.services.enumerated().map { index, service in
                 (slot: table.service(Int32(index)).statsSlot, name: service.name)
             }

@@ -14,6 +14,8 @@ struct UpstreamState {
     var idleCount: Int32 = 0
     /// Connections of every state.
     var openCount: Int32 = 0
+    /// Those that an exchange has: requests, tunnels and streams under way.
+    var activeCount: Int32 = 0
     /// No table names it as ready: nothing new goes there, and the slot goes with its last connection.
     var isDrained = false
     /// Consecutive failed connects, and until when it is passed over for them.

@@ -115,11 +115,6 @@ extension Worker {
         exchange.pointee.cells = publication.counters.cells(service: Int(member.service), worker: index)
     }
 
-    mutating func attach(_ upstream: UInt32, to slot: UInt32) {
-        exchanges[slot].pointee.upstream = upstream
-        upstreams[upstream].pointee.exchange = slot
-    }
-
     // MARK: New connections
 
     enum OpenResult {
@@ -274,7 +269,7 @@ extension Worker {
     mutating func releaseUpstream(_ slot: UInt32, isReusable: Bool, keepAliveHintS hint: Int) {
         let upstream = upstreams[slot]
         let state = states[upstream.pointee.home]
-        upstream.pointee.exchange = Slab<Exchange>.none
+        detach(slot)
         var idleMs = settings.upstreamIdleTimeoutMs
         if hint >= 0 { idleMs = min(idleMs, hint * 1000 - 500) }
         guard isReusable, idleMs > 0, !state.pointee.isDrained, !isDraining, !upstream.pointee.isPeerClosed,
@@ -304,6 +299,7 @@ extension Worker {
     /// Closes a connection in any state. Its exchange, if any, must not point to it any more.
     mutating func closeUpstream(_ slot: UInt32) {
         let upstream = upstreams[slot]
+        detach(slot)
         if upstream.pointee.state == .idle {
             unlinkIdle(slot)
             sayGoodbye(slot)

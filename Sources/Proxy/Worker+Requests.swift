@@ -93,7 +93,9 @@ extension Worker {
         switch publication.table.lookup(host: host.raw, path: path.raw) {
         case .unknownHost: return .answer(.unknownHost)
         case .unknownPath: return unknownPath(slot, bytes, host: host)
-        case .route(let index):
+        case .route(let head):
+            let index = chosenRoute(head, slot, bytes)
+            guard index >= 0 else { return unknownPath(slot, bytes, host: host) }
             routed = index
             let route = publication.table.route(index)
             let rules = publication.table.hostRules(route.host)
@@ -107,7 +109,7 @@ extension Worker {
             if route.rewritesPrefix, path.count == Int(route.prefixCount) { return .redirect }
             let pool = publication.table.pool(route.pool)
             if pool.memberCount == 0 { return .answer(.noTask) }
-            if !route.pathPolicyIsRaw, !pathIsUnambiguous(path, host: host, route: index) {
+            if !route.pathPolicyIsRaw, !pathIsUnambiguous(path, host: host, head: head) {
                 return .answer(.ambiguousPath)
             }
             if case .length(let size) = requestHead.body, size > maximumBodySize(pool) {
@@ -156,6 +158,7 @@ extension Worker {
             exchanges.remove(exchangeSlot)
             return Slab<Exchange>.none
         }
+        if pool.keyKind != .none { exchange.pointee.balancingKey = balancingKey(slot, bytes, pool) }
         exchange.pointee.headCount = Int32(exchange.pointee.sent.count)
         exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
         if settings.accessLog != .off { keepForLog(exchangeSlot, bytes) }

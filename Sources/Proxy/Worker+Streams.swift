@@ -64,6 +64,8 @@ extension Worker {
         let exchangeSlot = exchanges.insert(Exchange(stream: seed))
         let exchange = exchanges[exchangeSlot]
         exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
+        // All that is known of a connection is whose it is.
+        if pool.keyKind == .clientAddress { exchange.pointee.balancingKey = Balancer.key(client.pointee.peer.address) }
         exchange.pointee.carriesTLS = isTLS
         exchange.pointee.isPassedOn = isPassedOn
         if settings.accessLog != .off { keepForLog(exchangeSlot, serverName: serverName) }

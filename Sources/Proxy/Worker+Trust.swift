@@ -87,7 +87,9 @@ extension Worker {
     // MARK: Paths
 
     /// Whether the path selects the same route in every reading that a server may apply to it.
-    mutating func pathIsUnambiguous(_ path: Bytes, host: Bytes, route: Int32) -> Bool {
+    /// - Parameter head: the first of the routes that may answer. What a request has beside its path is the same in every
+    ///   reading, so who comes first decides who answers.
+    mutating func pathIsUnambiguous(_ path: Bytes, host: Bytes, head: Int32) -> Bool {
         if PathPolicy.isPlain(path) { return true }
         let memory = UnsafeMutableRawBufferPointer(start: headScratch, count: Self.headScratchSize)
         switch PathPolicy.read(path, scratch: memory) {
@@ -96,9 +98,9 @@ extension Worker {
         case .paths(let n1, let n2):
             let rest = UnsafeMutableRawBufferPointer(rebasing: memory[(2 * path.count)...])
             let unresolved = PathPolicy.unifyingSlashes(n1, scratch: rest)
-            return publication.table.lookup(host: host.raw, path: n1.raw) == .route(route)
-                && publication.table.lookup(host: host.raw, path: n2.raw) == .route(route)
-                && publication.table.lookup(host: host.raw, path: unresolved.raw) == .route(route)
+            return publication.table.lookup(host: host.raw, path: n1.raw) == .route(head)
+                && publication.table.lookup(host: host.raw, path: n2.raw) == .route(head)
+                && publication.table.lookup(host: host.raw, path: unresolved.raw) == .route(head)
         }
     }
 }

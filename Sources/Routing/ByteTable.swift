@@ -58,6 +58,26 @@ struct ByteTableBuilder {
         return entry
     }
 
+    /// The entry of a key, or -1. `keys` and `entries` are those that it was filled from.
+    func find(
+        _ bytes: UnsafeRawBufferPointer, scope: Int32, hash: UInt64, keys: UnsafeRawBufferPointer,
+        entries: [some KeyedEntry]
+    ) -> Int32 {
+        let tag = UInt32(truncatingIfNeeded: hash >> 32)
+        var index = Int(truncatingIfNeeded: hash) & mask
+        while slots[index].entry >= 0 {
+            let slot = slots[index]
+            if slot.tag == tag {
+                let key = entries[Int(slot.entry)].key
+                if key.scope == scope, equal(bytes, key: self.bytes(of: key, keys), foldsCase: false) {
+                    return slot.entry
+                }
+            }
+            index = (index + 1) & mask
+        }
+        return -1
+    }
+
     private func bytes(of key: ByteKey, _ keys: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: keys[Int(key.start)..<Int(key.start + key.count)])
     }

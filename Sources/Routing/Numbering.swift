@@ -3,8 +3,10 @@
 
 /// Keeps the numbers of upstreams, services and pools from one table to the next.
 public struct Numbering: Sendable {
-    private var upstreams: [String: (identity: UInt64, round: UInt64)] = [:]
+    private var upstreams: [String: KnownUpstream] = [:]
     private var lastIdentity: UInt64 = 0
+    /// Upstreams that are ready in the first table with any were there before us, for all anybody knows.
+    private var hasSeenUpstreams = false
     private var round: UInt64 = 0
     private var serviceSlots = SlotNumbers()
     private var poolSlots = SlotNumbers()
@@ -28,15 +30,19 @@ public struct Numbering: Sendable {
         poolSlots.begin()
     }
 
-    /// The number of an upstream: 1, 2, 3 and so on, never given twice.
-    mutating func identity(ofUpstream id: String) -> UInt64 {
+    /// An upstream with its number (1, 2, 3 and so on, never given twice), and since when it is ready.
+    mutating func upstream(_ id: String, isReady: Bool, nowNs: UInt64) -> KnownUpstream {
+        let now = hasSeenUpstreams ? nowNs : 0
         if let index = upstreams.index(forKey: id) {
             upstreams.values[index].round = round
-            return upstreams.values[index].identity
+            if isReady, upstreams.values[index].readySinceNs == nil { upstreams.values[index].readySinceNs = now }
+            return upstreams.values[index]
         }
         lastIdentity += 1
-        upstreams[id] = (lastIdentity, round)
-        return lastIdentity
+        let known = KnownUpstream(
+            identity: lastIdentity, seed: Balancer.seed(ofID: id), readySinceNs: isReady ? now : nil, round: round)
+        upstreams[id] = known
+        return known
     }
 
     mutating func slot(ofService id: String) -> Int32 { serviceSlots.slot(of: id) }
@@ -45,6 +51,7 @@ public struct Numbering: Sendable {
 
     mutating func endTable() {
         let round = round
+        if !upstreams.isEmpty { hasSeenUpstreams = true }
         if upstreams.values.contains(where: { $0.round != round }) {
             upstreams = upstreams.filter { $0.value.round == round }
         }
@@ -53,6 +60,15 @@ public struct Numbering: Sendable {
         // A pool's slot only remembers whose turn it was: it may change hands at once.
         poolSlots.recycle(poolSlots.freed)
     }
+}
+
+/// What is kept of an upstream as long as it is in the tables.
+struct KnownUpstream: Sendable {
+    let identity: UInt64
+    let seed: UInt64
+    /// nil: it never was; 0: it was when we began to look.
+    fileprivate(set) var readySinceNs: UInt64?
+    fileprivate var round: UInt64
 }
 
 /// Small numbers for names: the lowest free one, kept as long as the name is in use.

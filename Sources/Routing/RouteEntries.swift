@@ -21,6 +21,13 @@ public struct RouteEntry: BitwiseCopyable, Sendable {
     let hstsCount: Int32
     /// The host entry it belongs to, for `RouteTable.hostRules(_:)`.
     public let host: Int32
+    /// A position among the table's conditions; -1: it takes every request.
+    let conditions: Int32
+    /// Who is asked next if the conditions do not hold, for `RouteTable.route(_:)`; -1: nobody takes the path.
+    public internal(set) var fallback: Int32 = -1
+
+    /// Not every request of its host and path is its; see `RouteTable.conditions(of:)`.
+    public var hasConditions: Bool { conditions >= 0 }
 }
 
 extension RouteEntry: KeyedEntry {
@@ -37,6 +44,35 @@ public struct PoolEntry: BitwiseCopyable, Sendable {
     /// A small number that this pool keeps from table to table, for the place where a worker remembers whose turn it
     /// is. It lies under `RouteTable.cursorCount`.
     public let cursorSlot: Int32
+    /// Who is picked where there is no key.
+    public let method: Balancing.Method
+    /// What requests are hashed by.
+    public let keyKind: KeyKind
+    /// Where the cookie's or field's name is, for `RouteTable.keyName(of:)`.
+    let keyName: ByteRange
+    /// Its services, where they are split by weight; none: every member is as good as another.
+    let firstGroup: Int32
+    let groupCount: Int32
+    /// A member may be young: its share grows.
+    let growsSlowly: Bool
+
+    /// The next in turn is the one: no key, no weight, no counting.
+    public var isPlain: Bool { method == .roundRobin && keyKind == .none && groupCount == 0 && !growsSlowly }
+}
+
+/// What requests of a pool are hashed by.
+public enum KeyKind: UInt8, BitwiseCopyable, Sendable {
+    case none, clientAddress, cookie, header
+}
+
+/// One service of a pool that is split by weight, and its members.
+struct GroupEntry: BitwiseCopyable, Sendable {
+    let firstMember: Int32
+    let memberCount: Int32
+    let weight: Int32
+    let cursorSlot: Int32
+    /// What keys are compared with: a pure function of the service's id.
+    let seed: UInt64
 }
 
 /// One upstream of a pool.
@@ -48,6 +84,12 @@ public struct Member: BitwiseCopyable, Sendable {
     public let service: Int32
     /// A service VIP, behind which connections (not requests) are balanced.
     public let isVIP: Bool
+    /// What keys are compared with: a pure function of the upstream's id, the same in every process.
+    let seed: UInt64
+    /// When it was first seen ready, CLOCK_MONOTONIC nanoseconds; 0: it was there before anybody looked.
+    let readySinceNs: UInt64
+    /// Over this time from then on its share grows.
+    let slowStartNs: UInt64
 }
 
 /// A service's options and slot. -1 means that the global setting holds.

@@ -6,6 +6,7 @@ import Model
 /// Everything a `RouteTable` is made of, while it is being made.
 struct RouteCompiler {
     let snapshot: Snapshot
+    let nowNs: UInt64
     let hash: KeyedHash
     var keys: [UInt8] = []
     var hosts: [HostEntry] = []
@@ -14,8 +15,12 @@ struct RouteCompiler {
     var anyHost: Int32 = -1
     var longestWildcard = 0
     var routes: [RouteEntry] = []
+    var conditions: [ConditionEntry] = []
+    var headerConditions: [HeaderCondition] = []
+    var methodNames: [ByteRange] = []
     var pools: [PoolEntry] = []
     var members: [Member] = []
+    var groups: [GroupEntry] = []
     var serviceEntries: [ServiceEntry] = []
     var cursorCount = 0
     var readyIdentities: [UInt64] = []
@@ -33,13 +38,16 @@ struct RouteCompiler {
     private var tlsOptionsPositions: [TLSOptions: Int32] = [TLSOptions(): 0]
     private var backendTLSPositions: [BackendTLS: Int32] = [:]
 
+    /// The routes of one host and path, by the first of them.
+    var chains: [Int32: RouteChain] = [:]
     /// The ready members of each service, index for index.
-    private var readyMembers: [[Member]] = []
-    private var poolOfService: [Int32]
-    private var poolOfServices: [[Int]: Int32] = [:]
+    var readyMembers: [[Member]] = []
+    var poolOfService: [Int32]
+    var poolOfServices: [PoolDescription: Int32] = [:]
 
-    init(snapshot: Snapshot) {
+    init(snapshot: Snapshot, nowNs: UInt64) {
         self.snapshot = snapshot
+        self.nowNs = nowNs
         let routeCount = snapshot.configuration.routes.count
         let configuration = snapshot.configuration
         hash = KeyedHash(key: .random(in: .min ... .max))
@@ -55,6 +63,7 @@ struct RouteCompiler {
         numbering.beginTable()
         compileServices(numbering: &numbering)
         for route in snapshot.configuration.routes { compileRoute(route, numbering: &numbering) }
+        linkShorterPrefixes()
         for host in snapshot.configuration.hosts { compileHost(host, numbering: &numbering) }
         for stream in snapshot.configuration.streams { compileStream(stream, numbering: &numbering) }
         numbering.endTable()
@@ -67,42 +76,48 @@ struct RouteCompiler {
             let slot = numbering.slot(ofService: service.id)
             let backend = service.options.backendTLS.map { position(ofBackend: $0) } ?? -1
             serviceEntries.append(ServiceEntry(service.options, statsSlot: slot, backendTLS: backend))
+            let slowStartNs = UInt64(clamping: service.options.slowStartMs ?? 0) &* 1_000_000
             var ready: [Member] = []
             for upstream in index < snapshot.endpoints.count ? snapshot.endpoints[index] : [] {
-                let identity = numbering.identity(ofUpstream: upstream.id)
-                upstreamIdentities.append(identity)
-                guard upstream.state == .ready else { continue }
-                readyIdentities.append(identity)
+                let isReady = upstream.state == .ready
+                let known = numbering.upstream(upstream.id, isReady: isReady, nowNs: nowNs)
+                upstreamIdentities.append(known.identity)
+                guard isReady else { continue }
+                readyIdentities.append(known.identity)
                 ready.append(
                     Member(
-                        identity: identity, endpoint: upstream.endpoint, service: Int32(index),
-                        isVIP: service.backendMode == .vip))
+                        identity: known.identity, endpoint: upstream.endpoint, service: Int32(index),
+                        isVIP: service.backendMode == .vip, seed: known.seed, readySinceNs: known.readySinceNs ?? 0,
+                        slowStartNs: slowStartNs))
             }
             readyMembers.append(ready)
         }
     }
 
     private mutating func compileRoute(_ route: Route, numbering: inout Numbering) {
-        guard let pool = pool(of: route.services, numbering: &numbering), let host = host(of: route.host) else {
-            return
-        }
-        let start = UInt32(keys.count)
-        keys.append(contentsOf: route.pathPrefix.utf8)
-        let count = Int32(keys.count) - Int32(start)
+        guard let pool = pool(of: route.services, route.balancing, numbering: &numbering),
+            let host = host(of: route.host)
+        else { return }
+        let prefix = append(route.pathPrefix)
         let hsts = append(route.hsts ?? "")
         let isRoot = route.pathPrefix == "/"
         let index = Int32(routes.count)
         let entry = RouteEntry(
-            pool: pool, prefixStart: start, prefixCount: count, rewritesPrefix: route.rewritesPrefix && !isRoot,
-            pathPolicyIsRaw: route.pathPolicy == .raw, requiresTLS: route.requiresTLS, hstsStart: hsts.start,
-            hstsCount: hsts.count, host: host)
+            pool: pool, prefixStart: prefix.start, prefixCount: prefix.count,
+            rewritesPrefix: route.rewritesPrefix && !isRoot, pathPolicyIsRaw: route.pathPolicy == .raw,
+            requiresTLS: route.requiresTLS, hstsStart: hsts.start, hstsCount: hsts.count, host: host,
+            conditions: route.conditions.isEmpty ? -1 : Int32(conditions.count))
+        let head: Int32
         if isRoot {
-            guard hosts[Int(host)].rootRoute < 0 else { return }
-            hosts[Int(host)].rootRoute = index
+            head = hosts[Int(host)].rootRoute < 0 ? index : hosts[Int(host)].rootRoute
+            hosts[Int(host)].rootRoute = head
         } else {
-            guard insertContext(entry, index: index) else { return }
+            guard let found = insertContext(entry, index: index) else { return }
+            head = found
         }
+        guard link(index, to: head, route.conditions) else { return }
         routes.append(entry)
+        appendConditions(route.conditions)
     }
 
     /// Adds text to the keys.
@@ -128,26 +143,25 @@ struct RouteCompiler {
         return position
     }
 
-    /// False if the prefix is not one, or is taken.
-    private mutating func insertContext(_ entry: RouteEntry, index: Int32) -> Bool {
-        let depth = keys.withUnsafeBytes { keys -> Int32? in
+    /// The first route of this host and path, `index` if there was none; nil if the prefix is not one.
+    private mutating func insertContext(_ entry: RouteEntry, index: Int32) -> Int32? {
+        let place = keys.withUnsafeBytes { keys -> (head: Int32, depth: Int32)? in
             // Other text follows it among the keys.
             let end = Int(entry.prefixStart) + Int(entry.prefixCount)
             let prefix = UnsafeRawBufferPointer(rebasing: keys[Int(entry.prefixStart)..<end])
             guard prefix.count > 1, prefix[0] == UInt8(ascii: "/"), prefix[prefix.count - 1] != UInt8(ascii: "/")
             else { return nil }
             let (hash, depth) = contextHash(prefix, host: entry.host)
-            let taken = contexts.insert(index, key: entry.key, hash: hash, keys: keys, entries: routes)
-            return taken == index ? depth : nil
+            return (contexts.insert(index, key: entry.key, hash: hash, keys: keys, entries: routes), depth)
         }
-        guard let depth else { return false }
-        hosts[Int(entry.host)].deepestPrefix = max(hosts[Int(entry.host)].deepestPrefix, depth)
+        guard let place else { return nil }
+        hosts[Int(entry.host)].deepestPrefix = max(hosts[Int(entry.host)].deepestPrefix, place.depth)
         hosts[Int(entry.host)].longestPrefix = max(hosts[Int(entry.host)].longestPrefix, entry.prefixCount)
-        return true
+        return place.head
     }
 
     /// The hash of a prefix as the lookup builds it, and how many segments it has.
-    private func contextHash(_ prefix: UnsafeRawBufferPointer, host: Int32) -> (UInt64, Int32) {
+    func contextHash(_ prefix: UnsafeRawBufferPointer, host: Int32) -> (UInt64, Int32) {
         var state = hash.start(scope: host)
         var depth: Int32 = 0
         var start = 1
@@ -192,47 +206,5 @@ struct RouteCompiler {
             keys.removeLast(count)
         }
         return found
-    }
-
-    /// The pool of a list of services, shared by all routes with the same list; nil if none of them exists.
-    mutating func pool(of services: [Int], numbering: inout Numbering) -> Int32? {
-        let valid = services.allSatisfy(readyMembers.indices.contains)
-        let services = valid ? services : services.filter(readyMembers.indices.contains)
-        guard let first = services.first else { return nil }
-        let known = services.count == 1 ? poolOfService[first] : poolOfServices[services] ?? -1
-        if known >= 0 { return known }
-        let index = Int32(pools.count)
-        let start = members.count
-        appendMembers(of: services)
-        let cursorSlot = cursorSlot(of: services, numbering: &numbering)
-        cursorCount = max(cursorCount, Int(cursorSlot) + 1)
-        pools.append(
-            PoolEntry(
-                firstMember: Int32(start), memberCount: Int32(members.count - start), service: Int32(first),
-                cursorSlot: cursorSlot))
-        if services.count == 1 { poolOfService[first] = index } else { poolOfServices[services] = index }
-        return index
-    }
-
-    /// Even numbers for pools of one service, odd ones for merged pools: so most pools need no number of their own.
-    private func cursorSlot(of services: [Int], numbering: inout Numbering) -> Int32 {
-        if services.count == 1 { return serviceEntries[services[0]].statsSlot * 2 }
-        let ids = services.map { snapshot.configuration.services[$0].id }
-        return numbering.slot(ofPool: ids.joined(separator: " ")) * 2 + 1
-    }
-
-    /// Members of several services are interleaved in proportion, so that any run of picks hits each by its share.
-    private mutating func appendMembers(of services: [Int]) {
-        guard services.count > 1 else { return members.append(contentsOf: readyMembers[services[0]]) }
-        var placed: [(place: Double, service: Int, member: Member)] = []
-        for service in services {
-            let ready = readyMembers[service]
-            for (index, member) in ready.enumerated() {
-                placed.append(((Double(index) + 0.5) / Double(ready.count), service, member))
-            }
-        }
-        placed.sort { ($0.place, $0.service) < ($1.place, $1.service) }
-        var seen: Set<UInt64> = []
-        for entry in placed where seen.insert(entry.member.identity).inserted { members.append(entry.member) }
     }
 }

@@ -19,7 +19,9 @@ extension RouteCompiler {
         guard let host = host(of: options.host) else { return }
         var rules = hosts[Int(host)].rules
         rules.tlsOptions = position(ofOptions: options.tls)
-        if !options.passthrough.isEmpty, let pool = pool(of: options.passthrough, numbering: &numbering) {
+        if !options.passthrough.isEmpty,
+            let pool = pool(of: options.passthrough, options.balancing, numbering: &numbering)
+        {
             rules.passthroughPool = pool
         }
         for redirect in options.redirects {
@@ -34,13 +36,14 @@ extension RouteCompiler {
     }
 
     mutating func compileStream(_ port: StreamPort, numbering: inout Numbering) {
-        let rawPool = port.services.isEmpty ? nil : pool(of: port.services, numbering: &numbering)
+        let rawPool =
+            port.services.isEmpty ? nil : pool(of: port.services, port.balancing, numbering: &numbering)
         let index = Int32(streams.count)
         streams.append(StreamEntry(port: port.port, rawPool: rawPool ?? -1))
         anyStreamHosts.append(-1)
         guard rawPool == nil else { return }
         for host in port.hosts {
-            guard let pool = pool(of: host.services, numbering: &numbering) else { continue }
+            guard let pool = pool(of: host.services, host.balancing, numbering: &numbering) else { continue }
             let options = host.tls.map { position(ofOptions: $0) } ?? -1
             insertStreamHost(host.host, StreamHostEntry(pool: pool, tlsOptions: options), stream: index)
         }

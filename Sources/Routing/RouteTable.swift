@@ -7,7 +7,7 @@ public import Model
 public final class RouteTable: Sendable {
     /// What a host and a path lead to.
     public enum Match: BitwiseCopyable, Hashable, Sendable {
-        /// For `route(_:)`.
+        /// For `route(_:)`; the first of those that may answer, see `RouteEntry.fallback`.
         case route(Int32)
         /// Nobody claims the host, and there is no default backend.
         case unknownHost
@@ -37,6 +37,10 @@ public final class RouteTable: Sendable {
     let routes: FrozenArray<RouteEntry>
     let pools: FrozenArray<PoolEntry>
     let members: FrozenArray<Member>
+    let groups: FrozenArray<GroupEntry>
+    let conditions: FrozenArray<ConditionEntry>
+    let headerConditions: FrozenArray<HeaderCondition>
+    let methodNames: FrozenArray<ByteRange>
     let serviceEntries: FrozenArray<ServiceEntry>
     let readyIdentities: [UInt64]
     let redirectTargets: FrozenArray<ByteRange>
@@ -58,8 +62,9 @@ public final class RouteTable: Sendable {
 
     /// Compiles a snapshot. Upstreams, services and pools keep the numbers they have in `numbering`. What a valid
     /// snapshot cannot hold (see `Snapshot.problems()`) is left out.
-    public init(compiling snapshot: Snapshot, version: UInt64, numbering: inout Numbering) {
-        var compiler = RouteCompiler(snapshot: snapshot)
+    /// - Parameter nowNs: CLOCK_MONOTONIC; what is ready for the first time is so since then.
+    public init(compiling snapshot: Snapshot, version: UInt64, numbering: inout Numbering, nowNs: UInt64 = 0) {
+        var compiler = RouteCompiler(snapshot: snapshot, nowNs: nowNs)
         compiler.compile(numbering: &numbering)
         self.version = version
         self.snapshot = snapshot
@@ -75,6 +80,10 @@ public final class RouteTable: Sendable {
         routes = FrozenArray(compiler.routes)
         pools = FrozenArray(compiler.pools)
         members = FrozenArray(compiler.members)
+        groups = FrozenArray(compiler.groups)
+        conditions = FrozenArray(compiler.conditions)
+        headerConditions = FrozenArray(compiler.headerConditions)
+        methodNames = FrozenArray(compiler.methodNames)
         serviceEntries = FrozenArray(compiler.serviceEntries)
         cursorCount = compiler.cursorCount
         readyIdentities = compiler.readyIdentities
@@ -104,6 +113,15 @@ public final class RouteTable: Sendable {
     /// The bytes of a route's path prefix; valid as long as the table lives.
     public func prefix(of route: RouteEntry) -> UnsafeRawBufferPointer {
         keys.bytes(from: Int(route.prefixStart), count: Int(route.prefixCount))
+    }
+
+    /// The name of the cookie (as it is spelled) or field (in lower case) that a pool's requests are hashed by; valid as
+    /// long as the table lives.
+    public func keyName(of pool: PoolEntry) -> UnsafeRawBufferPointer { text(pool.keyName) }
+
+    /// Valid as long as the table lives.
+    func text(_ range: ByteRange) -> UnsafeRawBufferPointer {
+        keys.bytes(from: Int(range.start), count: Int(range.count))
     }
 
     /// Upstreams that were ready in the old table and are not ready in this one, ascending: no new request goes there,
