@@ -1,6 +1,7 @@
-// Choosing the task that an exchange is sent to. It never connects and never ends an exchange: what comes of a choice is
-// Worker+Connecting's. Every rule of which task may be chosen now (health, failures, limits) meets in `fitness`, so that
-// a request, a retry and a stream of a TCP port are held to the same ones; how one of several is chosen is Balancer's.
+// Choosing the task that an exchange is sent to. It never connects and never ends an exchange: what comes of a choice
+// is Worker+Connecting's. Every rule of which task may be chosen now (health, failures, limits) meets in `fitness`, so
+// that a request, a retry and a stream of a TCP port are held to the same ones; how one of several is chosen is
+// Balancer's.
 
 internal import Routing
 

@@ -87,8 +87,8 @@ extension Worker {
     // MARK: Paths
 
     /// Whether the path selects the same route in every reading that a server may apply to it.
-    /// - Parameter head: the first of the routes that may answer. What a request has beside its path is the same in every
-    ///   reading, so who comes first decides who answers.
+    /// - Parameter head: the first of the routes that may answer. What a request has beside its path is the same in
+    ///   every reading, so who comes first decides who answers.
     mutating func pathIsUnambiguous(_ path: Bytes, host: Bytes, head: Int32) -> Bool {
         if PathPolicy.isPlain(path) { return true }
         let memory = UnsafeMutableRawBufferPointer(start: headScratch, count: Self.headScratchSize)

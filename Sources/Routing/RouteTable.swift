@@ -115,8 +115,8 @@ public final class RouteTable: Sendable {
         keys.bytes(from: Int(route.prefixStart), count: Int(route.prefixCount))
     }
 
-    /// The name of the cookie (as it is spelled) or field (in lower case) that a pool's requests are hashed by; valid as
-    /// long as the table lives.
+    /// The name of the cookie (as it is spelled) or field (in lower case) that a pool's requests are hashed by; valid
+    /// as long as the table lives.
     public func keyName(of pool: PoolEntry) -> UnsafeRawBufferPointer { text(pool.keyName) }
 
     /// Valid as long as the table lives.

@@ -34,8 +34,8 @@ enum StableHash {
         return weight / -binaryLogarithm(even)
     }
 
-    /// The logarithm to the base 2 of a positive number, by additions, multiplications and divisions only, whose results
-    /// IEEE 754 prescribes to the last bit: libraries differ in theirs.
+    /// The logarithm to the base 2 of a positive number, by additions, multiplications and divisions only, whose
+    /// results IEEE 754 prescribes to the last bit: libraries differ in theirs.
     static func binaryLogarithm(_ number: Double) -> Double {
         var exponent = Double(number.exponent)
         var mantissa = number.significand

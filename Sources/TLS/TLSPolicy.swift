@@ -141,9 +141,9 @@ public final class TLSServerPolicy: @unchecked Sendable {
         }
     }
 
-    /// Tells clients whose certificates are accepted: each name once. A list may be left out (RFC 8446 section 4.2.4) and
-    /// has room for 64 KiB: with a longer one no handshake would succeed, and programs that have several certificates to
-    /// choose from know few authorities.
+    /// Tells clients whose certificates are accepted: each name once. A list may be left out (RFC 8446 section 4.2.4)
+    /// and has room for 64 KiB: with a longer one no handshake would succeed, and programs that have several
+    /// certificates to choose from know few authorities.
     private func announce(_ authorities: [OpaquePointer]) -> Bool {
         var names: Set<[UInt8]> = []
         let distinct = authorities.filter { authority in

@@ -2,11 +2,12 @@
 
 import collections
 import socket
+import ssl
 import threading
 
 import pytest
 
-from harness import Release, free_port, response, service, wait_until
+from harness import Close, Release, Reset, certificate, context, free_port, response, service, wait_until
 
 
 def fleet(backend, name, count):
@@ -207,6 +208,48 @@ def test_least_conn_avoids_the_busy_task(interlock, backend):
             each.close()
 
 
+def test_least_conn_forgets_no_request_however_it_ended(interlock, backend):
+    """Counts of requests under way that do not come back to nothing would leave a task out for ever."""
+    tasks = fleet(backend, "web", 3)
+    proxy = interlock([service("web", tasks, hosts="web.test", lb="least_conn", retries=0, hold=0, max_fails=0)])
+    assert collections.Counter(answers(proxy, 30)) == {f"web-{index}": 10 for index in range(3)}
+    never = threading.Event()
+    victim = tasks[1]
+    for steps in ([Reset()], [Close()], [b"nonsense\r\n\r\n"], [response(200, b"x" * 9)[:-3], Reset()],
+                  [response(200, b"x" * 9)[:-3], Close()]):
+        victim.play(*steps)
+        # Some connection comes to the victim within a turn of everybody.
+        for _ in range(3):
+            with proxy.connect() as connection:
+                connection.request()
+                connection.fill()
+    for task in tasks:
+        task.play(Release(never))
+    left = [proxy.connect() for _ in range(3)]
+    for each in left:
+        each.request()
+    wait_until(lambda: all(task.requests and not task._scripts for task in tasks))
+    # All three are busy; then their clients go away.
+    for each in left:
+        each.reset()
+    never.set()
+    wait_until(lambda: proxy.metric("interlock_requests_active") == 0)
+    assert collections.Counter(answers(proxy, 30)) == {f"web-{index}": 10 for index in range(3)}
+    closed = threading.Event()
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: thing\r\n\r\n"
+    for task in tasks:
+        task.play(switch, Release(closed))
+    with proxy.connect() as tunnel:
+        tunnel.request(headers=[("Connection", "upgrade"), ("Upgrade", "thing")])
+        assert tunnel.read_head().status == 101
+        for task in tasks:
+            task._scripts.clear()
+        assert sorted(collections.Counter(answers(proxy, 30)).values()) == [15, 15], "one has a tunnel"
+    closed.set()
+    wait_until(lambda: proxy.metric("interlock_tunnels") == 0)
+    assert set(collections.Counter(answers(proxy, 30)).values()) == {10}
+
+
 def test_random_reaches_everybody(interlock, backend):
     proxy = interlock([service("web", fleet(backend, "web", 4), hosts="web.test", lb="random")])
     counts = collections.Counter(answers(proxy, 400))
@@ -235,8 +278,8 @@ def test_a_new_task_begins_slowly(interlock, backend):
 class Greeter:
     """A TCP task that says its name to who connects."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, tls=None):
+        self.name, self.tls = name, tls
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -245,6 +288,8 @@ class Greeter:
         try:
             while True:
                 accepted, _ = self.socket.accept()
+                if self.tls:
+                    accepted = self.tls.wrap_socket(accepted, server_side=True)
                 accepted.sendall(self.name.encode())
                 accepted.close()
         except OSError:
@@ -292,3 +337,25 @@ def _answers(port):
         return bool(greeting(port))
     except OSError:
         return False
+
+
+@pytest.mark.plain
+def test_tls_that_is_passed_on_is_kept_by_address(interlock):
+    own = certificate("kept.test")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(own.path, own.key_path)
+    tasks = [Greeter(f"kept-{index}", server) for index in range(5)]
+    try:
+        proxy = interlock([service("kept", tasks, hosts="kept.test", ssl_passthrough=True, ip_hash=True)], https=True)
+
+        def ask(source):
+            with socket.create_connection(("127.0.0.1", proxy.https_port), 10, source_address=(source, 0)) as stream:
+                with context(verify=False).wrap_socket(stream, server_hostname="kept.test") as tls:
+                    return tls.recv(100).decode()
+
+        owners = {last: {ask(f"127.0.3.{last}") for _ in range(3)} for last in range(1, 16)}
+        assert all(len(owner) == 1 for owner in owners.values())
+        assert len({next(iter(owner)) for owner in owners.values()}) >= 3
+    finally:
+        for task in tasks:
+            task.socket.close()
