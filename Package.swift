@@ -84,7 +84,9 @@ let package = Package(
             exclude: ["Recordings"], swiftSettings: common),
         .testTarget(
             name: "ControllerTests",
-            dependencies: ["Controller", "Docker", "Discovery", "Model", "Telemetry", "Kernel", "Support"],
+            dependencies: [
+                "Controller", "Docker", "Discovery", "Routing", "Model", "Telemetry", "Kernel", "Support",
+            ],
             swiftSettings: common),
         .testTarget(
             name: "AdminTests", dependencies: ["Admin", "Routing", "Model", "Telemetry", "Kernel", "Support"],

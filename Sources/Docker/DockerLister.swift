@@ -21,8 +21,17 @@ enum ListFailure: Error, Hashable, Sendable {
     }
 }
 
+/// Who brings the engine's answers.
+protocol EngineCalls {
+    /// The version that the engine agreed to; nil before the first call, or if it was left to the engine.
+    var version: DockerVersion? { get }
+    func get(_ call: DockerCall) throws(DockerError) -> [UInt8]
+}
+
+extension DockerClient: EngineCalls {}
+
 struct DockerLister {
-    private let client: DockerClient
+    private let client: any EngineCalls
     private let servicesLabel: String
     let ownCandidates: [String]
     private let note: @Sendable (DockerNote) -> Void
@@ -60,7 +69,7 @@ struct DockerLister {
     private static let unsettledPatienceNs: UInt64 = 10_000_000_000
 
     init(
-        client: DockerClient, labelPrefix: String, ownCandidates: [String],
+        client: any EngineCalls, labelPrefix: String, ownCandidates: [String],
         note: @escaping @Sendable (DockerNote) -> Void
     ) {
         self.client = client

@@ -54,7 +54,8 @@ class Storm:
                 answer = connection.read_response("GET")
             except (OSError, ProtocolViolation) as error:
                 # A cut is an end too early and nothing else, and what came until then is of this answer.
-                if isinstance(error, TimeoutError) or isinstance(error, ProtocolViolation) and "ended" not in str(error):
+                is_malformed = isinstance(error, ProtocolViolation) and "ended" not in str(error)
+                if is_malformed or isinstance(error, TimeoutError):
                     self.faults.append(f"{host}{target}: {error}")
                 lines = bytes(connection.buffer).split(b"\n")[1:-1]
                 if any(b".test /" in line and line != f"{host} {target}".encode() for line in lines):
