@@ -44,7 +44,8 @@ struct AdminPages: Sendable {
         case .health: health()
         case .readiness: readiness()
         case .metrics: metrics()
-        case .routes: .json(200, RoutesPage.json(table: source.table(), control: source.control()))
+        case .routes:
+            .json(200, RoutesPage.json(table: source.table(), control: source.control(), health: source.tasks().tasks))
         case .certificates: .json(200, CertificatesPage.json(source.tls()))
         }
     }
@@ -102,6 +103,7 @@ struct AdminPages: Sendable {
         for entry in source.entryPorts() {
             lines.append("entry port  \(entry.port), \(entry.problem ?? "open")")
         }
+        lines += healthLines()
         if let problem = health.problem { lines.append("problem     \(problem)") }
         lines += [
             "", "/healthz     is the process well", "/readyz      should it get traffic",
@@ -109,5 +111,15 @@ struct AdminPages: Sendable {
             "/api/certificates  the certificates in use and what is wrong with them, as JSON", "",
         ]
         return lines.joined(separator: "\n")
+    }
+
+    private func healthLines() -> [String] {
+        let reading = source.tasks()
+        var counts: [String: Int] = [:]
+        for task in reading.tasks.values { counts[task.health, default: 0] += 1 }
+        let avoided = reading.tasks.values.count { $0.avoidingWorkers > 0 }
+        let checked = ["healthy", "unhealthy", "unknown"].map { "\(counts[$0] ?? 0) \($0)" }
+        return ["checked     \(checked.joined(separator: ", ")); \(avoided) avoided"]
+            + reading.panickingServices.map { "panic       \($0): no task passes its health check, all are tried" }
     }
 }

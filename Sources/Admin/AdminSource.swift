@@ -16,6 +16,8 @@ public struct AdminSource: Sendable {
     public var tls: @Sendable () -> TLSReading
     /// The ports that services ask for.
     public var entryPorts: @Sendable () -> [PortReading]
+    /// The health of tasks.
+    public var tasks: @Sendable () -> TasksReading
     public var counters: ProxyCounters
     public var services: ServiceRegistry
     /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
@@ -28,7 +30,8 @@ public struct AdminSource: Sendable {
         rejectionNames: [(number: Int, name: String)], handshakeFailureNames: [(number: Int, name: String)] = [],
         health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
         control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() },
-        entryPorts: @escaping @Sendable () -> [PortReading] = { [] }
+        entryPorts: @escaping @Sendable () -> [PortReading] = { [] },
+        tasks: @escaping @Sendable () -> TasksReading = { TasksReading() }
     ) {
         self.build = build
         self.counters = counters
@@ -40,6 +43,7 @@ public struct AdminSource: Sendable {
         self.control = control
         self.tls = tls
         self.entryPorts = entryPorts
+        self.tasks = tasks
     }
 }
 

@@ -14,6 +14,7 @@ enum MetricsPage {
         appendReasons(source, to: &text)
         appendTLS(source, to: &text)
         appendTable(source.table(), to: &text)
+        appendHealth(source, to: &text)
         appendPorts(source.entryPorts(), to: &text)
         let control = source.control()
         appendDiagnostics(control, to: &text)

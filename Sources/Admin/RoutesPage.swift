@@ -6,7 +6,8 @@ import Routing
 
 enum RoutesPage {
     /// Without a table the lists are empty and `version` is null.
-    static func json(table: RouteTable?, control: ControlReading) -> [UInt8] {
+    /// - Parameter health: of tasks, by their numbers.
+    static func json(table: RouteTable?, control: ControlReading, health: [UInt64: TaskHealth] = [:]) -> [UInt8] {
         var writer = JSONWriter()
         let snapshot = table?.snapshot ?? Snapshot()
         let services = snapshot.configuration.services
@@ -28,7 +29,10 @@ enum RoutesPage {
             }
             writer.array("services") { writer in
                 for (index, service) in services.enumerated() {
-                    append(service, index < snapshot.endpoints.count ? snapshot.endpoints[index] : [], to: &writer)
+                    let upstreams = index < snapshot.endpoints.count ? snapshot.endpoints[index] : []
+                    append(service, upstreams, to: &writer) { position in
+                        table.flatMap { health[$0.identity(service: index, upstream: position)] }
+                    }
                 }
             }
             writer.array("diagnostics") { writer in
@@ -108,7 +112,9 @@ enum RoutesPage {
         }
     }
 
-    private static func append(_ service: Service, _ upstreams: [Upstream], to writer: inout JSONWriter) {
+    private static func append(
+        _ service: Service, _ upstreams: [Upstream], to writer: inout JSONWriter, health: (Int) -> TaskHealth?
+    ) {
         writer.object { writer in
             writer.field("id", service.id)
             writer.field("name", service.name)
@@ -123,15 +129,25 @@ enum RoutesPage {
             }
             writer.object("options") { append(service.options, to: &$0) }
             writer.array("upstreams") { writer in
-                for upstream in upstreams {
+                for (position, upstream) in upstreams.enumerated() {
                     writer.object { writer in
                         writer.field("id", upstream.id)
                         writer.field("address", upstream.endpoint.description)
                         writer.field("state", upstream.state.rawValue)
+                        if let health = health(position) { append(health, to: &writer) }
                     }
                 }
             }
         }
+    }
+
+    /// Only what is known.
+    private static func append(_ task: TaskHealth, to writer: inout JSONWriter) {
+        if !task.health.isEmpty { writer.field("health", task.health) }
+        if task.avoidingWorkers > 0 { writer.field("avoided_by_workers", task.avoidingWorkers) }
+        guard !task.lastFailure.isEmpty else { return }
+        writer.field("last_failure", task.lastFailure)
+        writer.field("failed_at_ns", task.failedAtNs)
     }
 
     /// Only what the service set; the rest is the proxy's settings.

@@ -19,6 +19,7 @@ public final class ProxyServer: Sendable {
     public let settings: ProxySettings
     public let counters: ProxyCounters
     public let registry: ServiceRegistry
+    public let probes = ProbeCounters()
     /// One for each worker where the access log is on; the log's thread drains them.
     public let logRings: [LogRing]
     /// The ports of HTTP that are listened on, in the order of the setting; tells what port 0 became.
@@ -29,6 +30,9 @@ public final class ProxyServer: Sendable {
     private let log: Log
     private let mailboxes: [Mailbox<WorkerMessage>]
     private let publisherMailbox: Mailbox<PublisherMessage>
+    private let proberMailbox: Mailbox<ProberMessage>
+    private let board = HealthBoard()
+    private let prober: Mutex<Thread?>
     private let workers: Mutex<[Thread]>
     private let collector: Mutex<Thread?>
     private let hasStopped = Atomic<Bool>(false)
@@ -49,7 +53,7 @@ public final class ProxyServer: Sendable {
         var report = TLSReport()
         var lastPublishNs: UInt64 = 0
         var entryPorts: EntryPorts
-        /// Publications that some worker may still use, with the workers that have not handed them back.
+        /// Publications that some worker, or the prober, may still use, with how many have not handed them back.
         var pending: [(publication: Publication, workers: Int)] = []
     }
 
@@ -66,6 +70,7 @@ public final class ProxyServer: Sendable {
         httpsPorts = bound.httpsPorts
         do throws(SystemError) {
             publisherMailbox = try Mailbox()
+            proberMailbox = try Mailbox()
             var boxes: [Mailbox<WorkerMessage>] = []
             for _ in 0..<workerCount { boxes.append(try Mailbox()) }
             mailboxes = boxes
@@ -86,7 +91,8 @@ public final class ProxyServer: Sendable {
         let shared = WorkerShared(
             settings: settings, counters: counters, registry: registry,
             admission: Admission(limitPerClient: settings.maximumConnectionsPerClient),
-            publisherMailbox: publisherMailbox, log: log, proxyID: Array(proxyID.utf8))
+            publisherMailbox: publisherMailbox, proberMailbox: proberMailbox, log: log,
+            proxyID: Array(proxyID.utf8))
         publishing = Mutex(
             Publishing(
                 numbering: numbering, builder: builder, log: TLSReportLog(log: log), newest: publication))
@@ -95,7 +101,7 @@ public final class ProxyServer: Sendable {
                 table: table,
                 entryPorts: EntryPorts(
                     settings: settings, workerCount: workerCount, ownPorts: bound.httpPorts + bound.httpsPorts),
-                pending: [(publication, workerCount)]))
+                pending: [(publication, workerCount + 1)]))
         var threads: [Thread] = []
         for index in 0..<workerCount {
             let seed = WorkerSeed(
@@ -108,6 +114,10 @@ public final class ProxyServer: Sendable {
             }
         }
         workers = Mutex(threads)
+        let proberSeed = ProberSeed(
+            settings: settings, mailbox: proberMailbox, workers: mailboxes, publisherMailbox: publisherMailbox,
+            board: board, counters: probes, log: log, publication: publication)
+        prober = Mutex(try startProber(proberSeed))
         collector = Mutex(nil)
         do throws(SystemError) {
             let thread = try Thread.start(name: "publisher") { [weak self, publisherMailbox] in
@@ -134,7 +144,7 @@ public final class ProxyServer: Sendable {
             }
             let counters = registry.update(services)
             publishing.numbering.recycle(publishing.numbering.freedServiceSlots)
-            swap(table, counters, &publishing)
+            swap(table, counters, &publishing, presumed: table.presumedHealthy(since: publishing.newest.table))
             return version
         }
     }
@@ -148,22 +158,27 @@ public final class ProxyServer: Sendable {
         }
     }
 
-    private func swap(_ table: RouteTable, _ counters: ServiceCounterTable, _ publishing: inout Publishing) {
+    private func swap(
+        _ table: RouteTable, _ counters: ServiceCounterTable, _ publishing: inout Publishing,
+        presumed: [(identity: UInt64, endpoint: Endpoint)] = []
+    ) {
         let (tls, report) = publishing.builder.build(table, publishing.secrets)
         publishing.log.tell(report)
         let publication = Publication(
-            table: table, tls: tls, counters: counters, number: publishing.newest.number + 1)
+            table: table, tls: tls, counters: counters, number: publishing.newest.number + 1, presumed: presumed)
         publishing.newest = publication
         state.withLock { state in
             collectRetired(&state)
             if state.table !== table { state.lastPublishNs = Clock.realtimeNs() }
             state.table = table
             state.report = report
-            state.pending.append((publication, mailboxes.count))
+            state.pending.append((publication, mailboxes.count + 1))
             // What waits at a port that goes is accepted for the old table, what comes to a new one finds the new one.
             let changes = state.entryPorts.update(to: table, log: log)
             changes.postClosed(to: mailboxes)
             for mailbox in mailboxes { mailbox.post(.publish(publication)) }
+            // Behind the workers: what it finds out about a task reaches them behind the table that names it.
+            proberMailbox.post(.publish(publication))
             changes.postOpened(to: mailboxes)
             if state.entryPorts.retryAfterMs(nowNs: 0) >= 0 { publisherMailbox.wakeup.ring() }
         }
@@ -171,6 +186,9 @@ public final class ProxyServer: Sendable {
 
     /// The certificates in use, and what is wrong with them.
     public var tlsReport: TLSReport { state.withLock { $0.report } }
+
+    /// The health of tasks, for people.
+    public var healthReport: HealthReport { board.report() }
 
     /// The table in force, for people.
     public var table: RouteTable { state.withLock { $0.table } }
@@ -234,6 +252,12 @@ public final class ProxyServer: Sendable {
             return threads
         }
         for thread in threads { thread.join() }
+        proberMailbox.post(.stop)
+        prober.withLock { prober in
+            let thread = prober
+            prober = nil
+            return thread
+        }?.join()
         hasStopped.store(true, ordering: .releasing)
         publisherMailbox.wakeup.ring()
         collector.withLock { collector in

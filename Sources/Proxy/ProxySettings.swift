@@ -51,6 +51,11 @@ public struct ProxySettings: Sendable {
     /// Kept open for reuse, by worker and task.
     public var upstreamIdleLimit = 256
     public var retries = 2
+    /// So many failures of a task within the time take it out for as long; 0: never.
+    public var maxFails = 3
+    public var failTimeoutMs = 10_000
+    /// Probes of health checks under way at once.
+    public var maximumProbes = 1024
     /// A request of an idempotent method is kept for replay up to this many bytes, head and body. What a task's socket
     /// has taken nothing of is kept whatever it is.
     public var retryBufferSize = 16_384

@@ -18,10 +18,10 @@ struct UpstreamState {
     var activeCount: Int32 = 0
     /// No table names it as ready: nothing new goes there, and the slot goes with its last connection.
     var isDrained = false
-    /// Consecutive failed connects, and until when it is passed over for them.
-    var failureCount: Int32 = 0
-    var firstFailureNs: UInt64 = 0
-    var avoidedUntilNs: UInt64 = 0
+    /// How it failed of late.
+    var failures = FailureRecord()
+    /// What its probes have come to; without a meaning for tasks that are not probed.
+    var health = TaskHealth.unproven
     /// The endpoint as text, for logs and the info header.
     let text: AddressText
 

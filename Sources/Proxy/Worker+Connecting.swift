@@ -11,9 +11,6 @@ extension Worker {
     /// A method that is not idempotent uses a pooled connection only if it was used this short a time ago: the task
     /// cannot have closed it meanwhile without our having seen it.
     private static var freshIdleNs: UInt64 { 1_000_000_000 }
-    /// This many failed connects in a row within the window take a task out for as long.
-    private static var failureLimit: Int32 { 3 }
-    private static var failureWindowNs: UInt64 { 10_000_000_000 }
     /// A node that acknowledges nothing for this long is lost.
     private static var lossTimeoutMs: Int32 { 5000 }
     /// The kernel counts a closed window as well, so a task that reads late needs longer.
@@ -42,6 +39,7 @@ extension Worker {
             }
             exchange.pointee.upstreamText = states[home].pointee.text
             useService(of: member, for: slot)
+            if states[home].pointee.failures.isOut { beginTrial(home, for: slot) }
             guard let target = tlsTarget(slot, home: home) else {
                 exchange.pointee.tried.insert(member.identity)
                 guard goesOn(slot, without: member.identity, .tlsUnusable) else { return }
@@ -73,7 +71,7 @@ extension Worker {
                 if code != SystemError.tooManyFilesCode, code != SystemError.systemFilesCode,
                     code != SystemError.noAddressCode
                 {
-                    noteConnectFailure(member.identity)
+                    noteFailure(home, of: slot, UpstreamFailure(connectCode: code))
                 }
                 guard goesOn(slot, without: member.identity, UpstreamFailure(connectCode: code)) else { return }
             }
@@ -200,25 +198,14 @@ extension Worker {
     mutating func upstreamConnected(_ slot: UInt32) {
         let upstream = upstreams[slot]
         let exchange = exchanges[upstream.pointee.exchange]
-        if exchange.pointee.kind == .stream { return streamConnected(slot) }
+        if exchange.pointee.kind == .stream {
+            // A task may wait for its client to speak: that it took the connection has to do.
+            if states[upstream.pointee.home].pointee.failures.isOut { noteReturn(upstream.pointee.home) }
+            return streamConnected(slot)
+        }
         upstream.pointee.state = .busy
         exchange.pointee.upstreamConnected(nowNs: nowNs)
         sendRequest(upstream.pointee.exchange)
-    }
-
-    mutating func noteConnectFailure(_ identity: UInt64) {
-        let home = states.find(identity)
-        guard home >= 0 else { return }
-        let state = states[home]
-        if state.pointee.failureCount == 0 || nowNs &- state.pointee.firstFailureNs > Self.failureWindowNs {
-            state.pointee.failureCount = 0
-            state.pointee.firstFailureNs = nowNs
-        }
-        state.pointee.failureCount += 1
-        if state.pointee.failureCount >= Self.failureLimit {
-            state.pointee.avoidedUntilNs = nowNs + Self.failureWindowNs
-            state.pointee.failureCount = 0
-        }
     }
 
     /// Gives a task time to read a large body, or takes that back.

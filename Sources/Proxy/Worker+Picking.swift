@@ -4,6 +4,7 @@
 // Balancer's.
 
 internal import Routing
+internal import Telemetry
 
 extension Worker {
     /// The task to try: of the fittest that were not tried, the one that the pool's way of balancing says.
@@ -33,15 +34,8 @@ extension Worker {
             fitness: { tried.contains($0.identity) ? .never : fitness(of: $0) },
             load: { load(of: $0) })
         swap(&turns, &cursors)
+        if let member, member.isChecked, fitness(of: member) == .unhealthy { counters.add(.panicAttempts) }
         return member
-    }
-
-    /// Whether a task may be picked now.
-    @inline(__always)
-    func fitness(of member: Member) -> Fitness {
-        let home = states.find(member.identity)
-        guard home >= 0, states[home].pointee.avoidedUntilNs > nowNs else { return .fit }
-        return .avoided
     }
 
     /// Requests, tunnels and streams of this worker that a task has now.

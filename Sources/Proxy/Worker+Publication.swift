@@ -11,6 +11,7 @@ extension Worker {
         for message in mailbox.takeAll() {
             switch message {
             case .publish(let publication): adopt(publication)
+            case .health(let changes): takeHealth(changes)
             case .listen(let listener): openListener(listener)
             case .closePort(let port): closeListeners(ofPort: port)
             case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
@@ -35,6 +36,7 @@ extension Worker {
         currentHeld = Int32(position)
         growCursors()
         drainRemovedTasks(old: old.table, new: next.table)
+        for task in next.presumed { presumeHealthy(task.identity, task.endpoint) }
         // A task may come back: a node that was lost, a service that was taken back.
         for identity in old.table.removed(since: next.table) {
             let home = states.find(identity)
@@ -67,6 +69,8 @@ extension Worker {
             let home = states.find(identity)
             guard home >= 0 else { continue }
             states[home].pointee.isDrained = true
+            // If it comes back, it is probed anew.
+            states[home].pointee.health = .unproven
             while states[home].pointee.idleHead != Slab<UpstreamConnection>.none {
                 let slot = states[home].pointee.idleHead
                 let isLast = states[home].pointee.openCount == 1

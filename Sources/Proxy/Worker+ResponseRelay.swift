@@ -49,7 +49,10 @@ extension Worker {
         let upstream = upstreams[slot]
         let exchangeSlot = upstream.pointee.exchange
         let exchange = exchanges[exchangeSlot]
-        if exchange.pointee.answeredNs == 0 { exchange.pointee.answeredNs = nowNs }
+        if exchange.pointee.answeredNs == 0 {
+            exchange.pointee.answeredNs = nowNs
+            if states[upstream.pointee.home].pointee.failures.isOut { noteReturn(upstream.pointee.home) }
+        }
         var bytes = Bytes(scratch, count: count)
         let isKept = !upstream.pointee.input.isEmpty
         if isKept {

@@ -48,7 +48,6 @@ extension Worker {
     mutating func linkEstablished(_ slot: UInt32) {
         let upstream = upstreams[slot]
         if upstream.pointee.target == Slab<TLSTarget>.none {
-            states[upstream.pointee.home].pointee.failureCount = 0
             upstreamConnected(slot)
         } else {
             beginHandshake(slot)
@@ -120,7 +119,6 @@ extension Worker {
     private mutating func finishHandshake(_ slot: UInt32, _ stream: TLSStream) {
         let upstream = upstreams[slot]
         counters.add(upstream: HandshakeKind(isTLS13: stream.version == .tls13, isResumed: stream.isResumed))
-        states[upstream.pointee.home].pointee.failureCount = 0
         keepSession(slot, stream)
         // What came behind the handshake is read when its turn comes.
         let early = tlsWorkspace.remainingInput

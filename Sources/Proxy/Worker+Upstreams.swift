@@ -81,7 +81,7 @@ extension Worker {
         let upstream = upstreams[slot]
         let exchangeSlot = upstream.pointee.exchange
         let exchange = exchanges[exchangeSlot]
-        if speaksAgainstTask(slot, failure) { noteConnectFailure(states[upstream.pointee.home].pointee.identity) }
+        if speaksAgainstTask(slot, failure) { noteFailure(upstream.pointee.home, of: exchangeSlot, failure) }
         countFailure(exchangeSlot, failure)
         switch exchange.pointee.upstreamLost(failure, isReused: upstream.pointee.isReused) {
         case .retry(let reason):
@@ -90,17 +90,6 @@ extension Worker {
             endExchange(exchangeSlot, with: outcome)
         case .cut(let outcome):
             cutExchange(exchangeSlot, outcome)
-        }
-    }
-
-    /// Whether a loss makes the task one to pass over for a while.
-    private func speaksAgainstTask(_ slot: UInt32, _ failure: UpstreamFailure) -> Bool {
-        let upstream = upstreams[slot]
-        switch upstream.pointee.state {
-        case .connecting: return true
-        // Clients choose the name, unless a label does: what they ask for in vain must not take a task from others.
-        case .handshaking: return failure == .connectTimeout || targets[upstream.pointee.target].pointee.isNamed
-        case .idle, .busy, .tunnel: return false
         }
     }
 

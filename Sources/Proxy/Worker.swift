@@ -21,19 +21,22 @@ final class WorkerShared: Sendable {
     let registry: ServiceRegistry
     let admission: Admission
     let publisherMailbox: Mailbox<PublisherMessage>
+    let proberMailbox: Mailbox<ProberMessage>
     let log: Log
     /// Who this proxy is, for the info header.
     let proxyID: [UInt8]
 
     init(
         settings: ProxySettings, counters: ProxyCounters, registry: ServiceRegistry, admission: Admission,
-        publisherMailbox: Mailbox<PublisherMessage>, log: Log, proxyID: [UInt8]
+        publisherMailbox: Mailbox<PublisherMessage>, proberMailbox: Mailbox<ProberMessage>, log: Log,
+        proxyID: [UInt8]
     ) {
         self.settings = settings
         self.counters = counters
         self.registry = registry
         self.admission = admission
         self.publisherMailbox = publisherMailbox
+        self.proberMailbox = proberMailbox
         self.log = log
         self.proxyID = proxyID
     }

@@ -84,6 +84,8 @@ public struct Member: BitwiseCopyable, Sendable {
     public let service: Int32
     /// A service VIP, behind which connections (not requests) are balanced.
     public let isVIP: Bool
+    /// Its service has a health check: it gets requests once a probe has succeeded.
+    public let isChecked: Bool
     /// What keys are compared with: a pure function of the upstream's id, the same in every process.
     let seed: UInt64
     /// When it was first seen ready, CLOCK_MONOTONIC nanoseconds; 0: it was there before anybody looked.
@@ -100,6 +102,10 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
     public let tunnelTimeoutMs: Int64
     /// Bytes of a request body.
     public let maxBodySize: Int64
+    /// Failures of a task within this time take it out for as long.
+    public let failTimeoutMs: Int64
+    /// So many of them; 0: never.
+    public let maxFails: Int32
     /// Attempts beyond the first.
     public let retries: Int32
     /// Where its statistics are counted; kept from table to table as long as the service lives.
@@ -131,6 +137,8 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
         idleTimeoutMs = Int64(clamping: options.idleTimeoutMs ?? -1)
         tunnelTimeoutMs = Int64(clamping: options.tunnelTimeoutMs ?? -1)
         maxBodySize = options.maxBodySize.map { Int64(clamping: $0) } ?? -1
+        failTimeoutMs = Int64(clamping: options.failTimeoutMs ?? -1)
+        maxFails = Int32(clamping: options.maxFails ?? -1)
         retries = Int32(clamping: options.retries ?? -1)
         retryStatusMask = options.retryStatuses.reduce(0) { $0 | Self.retryBit(of: UInt16(clamping: $1)) }
         self.statsSlot = statsSlot

@@ -25,6 +25,9 @@ struct RouteCompiler {
     var cursorCount = 0
     var readyIdentities: [UInt64] = []
     var upstreamIdentities: [UInt64] = []
+    var endpointIdentities: [UInt64] = []
+    var endpointStarts: [Int32] = []
+    var checks: [ServiceCheck] = []
     /// The first one asks for nothing: what holds for hosts without a word on TLS.
     var tlsOptions: [TLSOptions] = [TLSOptions()]
     var backendTLS: [BackendTLS] = []
@@ -66,6 +69,7 @@ struct RouteCompiler {
         linkShorterPrefixes()
         for host in snapshot.configuration.hosts { compileHost(host, numbering: &numbering) }
         for stream in snapshot.configuration.streams { compileStream(stream, numbering: &numbering) }
+        if !checks.isEmpty { nameChecks() }
         numbering.endTable()
         readyIdentities.sort()
         upstreamIdentities.sort()
@@ -77,18 +81,23 @@ struct RouteCompiler {
             let backend = service.options.backendTLS.map { position(ofBackend: $0) } ?? -1
             serviceEntries.append(ServiceEntry(service.options, statsSlot: slot, backendTLS: backend))
             let slowStartNs = UInt64(clamping: service.options.slowStartMs ?? 0) &* 1_000_000
+            let check = service.options.health
+            if let check { checks.append(ServiceCheck(service: Int32(index), check: check)) }
             var ready: [Member] = []
+            endpointStarts.append(Int32(endpointIdentities.count))
             for upstream in index < snapshot.endpoints.count ? snapshot.endpoints[index] : [] {
                 let isReady = upstream.state == .ready
                 let known = numbering.upstream(upstream.id, isReady: isReady, nowNs: nowNs)
                 upstreamIdentities.append(known.identity)
+                endpointIdentities.append(known.identity)
                 guard isReady else { continue }
                 readyIdentities.append(known.identity)
                 ready.append(
                     Member(
                         identity: known.identity, endpoint: upstream.endpoint, service: Int32(index),
-                        isVIP: service.backendMode == .vip, seed: known.seed, readySinceNs: known.readySinceNs ?? 0,
-                        slowStartNs: slowStartNs))
+                        isVIP: service.backendMode == .vip, isChecked: check != nil, seed: known.seed,
+                        readySinceNs: known.readySinceNs ?? 0, slowStartNs: slowStartNs))
+                if check != nil { checks[checks.count - 1].tasks.append((known.identity, upstream.endpoint)) }
             }
             readyMembers.append(ready)
         }

@@ -51,11 +51,17 @@ public final class RouteTable: Sendable {
     let longestStreamWildcard: Int
     /// By stream: the entry for every other server name, or -1.
     let anyStreamHosts: FrozenArray<Int32>
+    /// By service and upstream, as in `Snapshot.endpoints`; see `identity(service:upstream:)`.
+    let endpointIdentities: [UInt64]
+    let endpointStarts: [Int32]
 
     /// What was asked of TLS; the first one asks for nothing.
     public let tlsOptions: [TLSOptions]
     /// What was asked of TLS to tasks.
     public let backendTLS: [BackendTLS]
+
+    /// The services with a health check, in the order of services.
+    public let checks: [ServiceCheck]
 
     /// Ascending numbers of all upstreams, whatever their state.
     public let upstreamIdentities: [UInt64]
@@ -96,6 +102,9 @@ public final class RouteTable: Sendable {
         anyStreamHosts = FrozenArray(compiler.anyStreamHosts)
         tlsOptions = compiler.tlsOptions
         backendTLS = compiler.backendTLS
+        endpointIdentities = compiler.endpointIdentities
+        endpointStarts = compiler.endpointStarts
+        checks = compiler.checks
     }
 
     /// In the order of `Configuration.services`.

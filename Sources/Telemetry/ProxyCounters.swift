@@ -36,6 +36,10 @@ public enum ProxyCounter: Int, CaseIterable, Sendable {
     case acceptPaused
     /// Tables this worker has taken.
     case tableSwaps
+    /// Times that a worker took a task out because requests failed on it.
+    case tasksAvoided
+    /// Attempts that went to a task whose probes fail, because there was no better one.
+    case panicAttempts
     /// Access log lines lost because the writer was behind.
     case accessLogDropped
     /// Peers that did something odd that is tolerated.

@@ -79,7 +79,8 @@ enum AllInOneRole {
             table: { proxy.table.version == 0 ? nil : proxy.table },
             control: { ControlPlane.reading(controller.status, proxy: proxy) },
             tls: { publisher.certificates },
-            entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } })
+            entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } },
+            tasks: { TasksReading(proxy) })
         let server: AdminServer
         do throws(AdminListenError) {
             server = try AdminServer(

@@ -9,7 +9,7 @@ private let page = "docs/OPERATIONS.md"
 struct OperationsTests {
     @Test("every metric is explained, and no other")
     func metrics() throws {
-        let pages = ["Sources/Admin/MetricsPage.swift", "Sources/Admin/MetricsPage+TLS.swift"]
+        let pages = ["", "+TLS", "+Health"].map { "Sources/Admin/MetricsPage\($0).swift" }
         let lines = try pages.flatMap { try #require(Tree.file($0)).lines }
         let told = Set(lines.flatMap { quoted($0) }.filter { $0.hasPrefix("interlock_") })
         let document = try #require(Tree.file(page))
