@@ -50,6 +50,8 @@ enum RoutesPage {
             writer.field("path_policy", route.pathPolicy.rawValue)
             if route.requiresTLS { writer.field("ssl_only", true) }
             if let hsts = route.hsts { writer.field("hsts", hsts) }
+            append(route.conditions, to: &writer)
+            append(route.balancing, to: &writer)
             writer.field("services", names(route.services, services))
         }
     }
@@ -63,6 +65,7 @@ enum RoutesPage {
         writer.object { writer in
             writer.field("host", host.host.description)
             if !host.passthrough.isEmpty { writer.field("passthrough", names(host.passthrough, services)) }
+            append(host.balancing, to: &writer)
             append(host.tls, to: &writer)
             guard !host.redirects.isEmpty else { return }
             writer.array("redirects") { writer in
@@ -79,6 +82,7 @@ enum RoutesPage {
     private static func append(_ stream: StreamPort, _ services: [Service], to writer: inout JSONWriter) {
         writer.object { writer in
             writer.field("port", Int(stream.port))
+            append(stream.balancing, to: &writer)
             if !stream.services.isEmpty { return writer.field("services", names(stream.services, services)) }
             writer.array("hosts") { writer in
                 for host in stream.hosts {
@@ -86,6 +90,7 @@ enum RoutesPage {
                         writer.field("host", host.host.description)
                         writer.field("terminates_tls", host.tls != nil)
                         if let tls = host.tls { append(tls, to: &writer) }
+                        append(host.balancing, to: &writer)
                         writer.field("services", names(host.services, services))
                     }
                 }
@@ -164,6 +169,7 @@ enum RoutesPage {
         }
         if let value = options.maxBodySize { writer.field("max_body_size", value) }
         if let value = options.proxyProtocol { writer.field("proxy_protocol", value.rawValue) }
+        appendTraffic(options, to: &writer)
         guard let backend = options.backendTLS else { return }
         writer.object("backend_tls") { writer in
             writer.field("verify", backend.verifies ? "required" : "none")
