@@ -97,7 +97,11 @@ struct RouteMerging {
     private mutating func merge(_ host: HostPattern, _ path: String, _ services: [Int]) {
         let conditions = Dictionary(grouping: services) { candidates[$0].labels.conditions }
         for (_, alike) in conditions { routes.append(route(host, path, alike)) }
-        reportStacks(services, "hosts", "\(host)", place: Self.place(host, path))
+        if host == .any {
+            reportStacks(services, "default_backend", "true", place: "the default backend")
+        } else {
+            reportStacks(services, "hosts", "\(host)", place: Self.place(host, path))
+        }
     }
 
     private static func place(_ host: HostPattern, _ path: String) -> String { "\(host)\(path == "/" ? "" : path)" }

@@ -217,6 +217,9 @@ func orderDoesNotMatter(seed: Int) {
             let labels = [
                 "hosts": "a\(index % 3).test,*.w\(index % 4).test", "context_root": index % 2 == 0 ? "/" : "/p",
                 "context_root_rewrite": "\(index % 5 == 1)", index % 6 == 5 ? "hots" : "retries": "1",
+                index % 4 == 3 ? "match_headers" : "weight": "\(index)",
+                index % 7 == 6 ? "lb" : "match_methods": "RANDOM",
+                "sticky_session_cookie": "c\(index % 3)",
             ]
             return Made("s\(index)", age: Int64(index % 4), labels, stack: "st\(index % 2)", taskCount: index % 3)
         })
