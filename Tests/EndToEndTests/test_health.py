@@ -12,7 +12,7 @@ import pytest
 from harness import Close, Pause, Reset, authority, certificate, response, service, wait_until
 
 #: As fast as labels allow.
-FAST = {"health_interval": "100ms", "health_timeout": "300ms", "health_fall": "2", "health_rise": "2"}
+FAST = {"health_interval": "100ms", "health_timeout": "600ms", "health_fall": "2", "health_rise": "2"}
 
 
 class Task:
@@ -60,7 +60,8 @@ def test_probes_by_labels(interlock, backend):
     first.probe = second.probe = response(204)
     proxy = interlock([service("web", [first, second], **labels)], workers=2)
     wait_for_health(proxy, healthy=[first, second])
-    seen = first.probes[-1]
+    # They are presumed to be well until they were probed.
+    seen = wait_until(lambda: first.probes and first.probes[-1], message="a probe")
     assert (seen.method, seen.target, seen.header("host")) == ("GET", "/up?deep=1", "web.test")
     # 200 is not among the statuses.
     second.probe = response(200)
@@ -91,7 +92,7 @@ def test_a_new_task_waits_and_a_hanging_one_is_out(interlock, backend):
     # First unknown, then known to fail: nothing in both.
     assert ask(proxy, 20) == ["old"] * 20
     wait_for_health(proxy, healthy=[old], unhealthy=[new])
-    assert upstreams(proxy)[new.port]["last_failure"] == "no answer within 300 ms"
+    assert upstreams(proxy)[new.port]["last_failure"] == "no answer within 600 ms"
     assert ask(proxy, 20) == ["old"] * 20 and new.requests == 0
     new.probe = response(200)
     wait_until(lambda: "new" in ask(proxy, 4), message="the new task answers")
@@ -188,7 +189,7 @@ def test_probes_over_tls(interlock, backend):
     proxy.write_services([service("web", [good, plain], **labels)])
     wait_until(lambda: upstreams(proxy).get(plain.port, {}).get("last_failure"), message="it is told")
     assert upstreams(proxy)[plain.port]["last_failure"] in (
-        "the task does not speak TLS", "no agreement on TLS", "no TLS handshake within 300 ms")
+        "the task does not speak TLS", "no agreement on TLS", "no TLS handshake within 600 ms")
     assert [proxy.get().status for _ in range(6)] == [200] * 6
 
 
