@@ -29,6 +29,7 @@ private func report(_ services: [(String, [String: String])]) throws -> [String]
             ("db", ["tcp_port": "5432"]),
             ("mail", ["tcp_port": "5993", "hosts": "m.test", "ssl_cert": "mail"]),
             ("old", ["hosts": "old.test", "redirects": "http://old.test,https://a.test"]),
+            ("next", ["hosts": "next.test", "match_methods": "GET", "lb": "random", "weight": "5", "hold": "1500ms"]),
         ])
         for expected in [
             "route    a.test/ -> web (TLS only)", "tls      a.test: site; TLS 1.3 at least",
@@ -36,7 +37,8 @@ private func report(_ services: [(String, [String: String])]) throws -> [String]
             "tls      s.test: the directory's or the default certificate; client certificates required,"
                 + " signed by staff-ca",
             "tls      p.test passed on -> own", "tcp      5432 -> db", "tcp      5993 m.test: mail -> mail",
-            "redirect http://old.test -> https://a.test",
+            "redirect http://old.test -> https://a.test", "route    next.test/ [GET] -> next (random)",
+            "service  next: weight 5; hold 1500ms",
         ] {
             #expect(lines.contains(expected), "\(expected) in \(lines)")
         }
