@@ -77,6 +77,7 @@ enum MetricsPage {
             ("interlock_service_retries_total", "Further attempts, by service.", \.retries),
             ("interlock_service_failures_total", "Failures of tasks, by service.", \.failures),
             ("interlock_stream_connections_total", "TCP connections that ended, by service.", \.streams),
+            ("interlock_service_waits_total", "Requests that waited for a task, by service.", \.waits),
             (
                 "interlock_stream_connections_failed_total", "TCP connections that reached no task, by service.",
                 \.streamsFailed
@@ -86,6 +87,11 @@ enum MetricsPage {
             text.family(family.name, .counter, family.help)
             for reading in readings { text.sample(["service": reading.name], reading[keyPath: family.value]) }
         }
+        text.family(
+            "interlock_service_wait_seconds_total", .counter, "Time that requests waited for a task, by service.")
+        for reading in readings { text.sample(["service": reading.name], Double(reading.waitUs) / 1_000_000) }
+        text.family("interlock_service_waiting", .gauge, "Requests that wait for a task now, by service.")
+        for reading in readings { text.sample(["service": reading.name], reading.waiting) }
     }
 
     // MARK: All traffic

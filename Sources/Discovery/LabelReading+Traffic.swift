@@ -143,6 +143,5 @@ extension LabelReading {
         let why = "has no effect \(place)"
         if let cookie = written.cookie { add(.doubtful, "sticky_session_cookie", cookie, why) }
         if let text = written.balancing, Balancing.Method(rawValue: text) == nil { add(.doubtful, "lb", text, why) }
-        if let time = options.holdMs, time > 0 { add(.doubtful, "hold", "", why) }
     }
 }

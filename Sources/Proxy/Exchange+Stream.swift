@@ -21,6 +21,20 @@ extension Exchange {
         case stream
     }
 
+    /// What every exchange begins with.
+    struct Seed {
+        var client: UInt32
+        var held: Int32
+        var pool: PoolEntry
+        var service: ServiceEntry
+        var serviceIndex: Int32
+        var cells: ServiceCells
+        var publicationVersion: UInt64
+        var maximumBodySize: UInt64
+        var requestID: RequestID
+        var startedNs: UInt64
+    }
+
     /// An exchange of bytes.
     init(stream seed: Seed) {
         kind = .stream

@@ -45,6 +45,8 @@ struct Exchange: ~Copyable {
     /// What is to be done about a task that was lost.
     enum LossVerdict {
         case retry(RetryReason)
+        /// No connection came about, and there may be no further attempt for now. Nothing was sent.
+        case exhausted(Outcome)
         /// Nothing of an answer reached the client yet.
         case answer(Outcome)
         /// An answer has begun: all that is left is to end the client's connection.
@@ -68,6 +70,15 @@ struct Exchange: ~Copyable {
     /// What its pool hashes it by; nil: nothing.
     var balancingKey: UInt64?
     var attempts: UInt8 = 0
+    /// Attempts that may have reached a task and came to nothing: however long the request waits, they count.
+    var losses: UInt8 = 0
+    /// The route it was found by; of a stream, its pool.
+    var route: Int32 = -1
+    /// What is known about its waiting; none if it never had to.
+    var waiter = Slab<Waiter>.none
+    /// The task's places, of which it has one; nil where its service has no limit. And where others wait for it.
+    var limit: Unmanaged<TaskLimit>?
+    var limitRoom: Int32 = -1
 
     // The request.
     var phase = Phase.connecting
@@ -79,7 +90,7 @@ struct Exchange: ~Copyable {
     let asksUpgrade: Bool
     let acceptsTrailers: Bool
     var accept: StandardResponses.Format
-    let maximumBodySize: UInt64
+    var maximumBodySize: UInt64
     var requestID: RequestID
     /// The head as it is sent to the task; with the body behind it as long as that may have to be replayed.
     var sent = PooledBuffer.empty
@@ -128,19 +139,6 @@ struct Exchange: ~Copyable {
     var answeredNs: UInt64 = 0
 
     private static var interimLimit: UInt8 { 16 }
-
-    struct Seed {
-        var client: UInt32
-        var held: Int32
-        var pool: PoolEntry
-        var service: ServiceEntry
-        var serviceIndex: Int32
-        var cells: ServiceCells
-        var publicationVersion: UInt64
-        var maximumBodySize: UInt64
-        var requestID: RequestID
-        var startedNs: UInt64
-    }
 
     init(_ seed: Seed, head: borrowing RequestHead, source: Bytes, accept: StandardResponses.Format, keepsClient: Bool)
     {
@@ -347,11 +345,12 @@ struct Exchange: ~Copyable {
         let outcome = Outcome(failure)
         if kind == .stream {
             if phase == .tunnel, !isUntouched { return .cut(outcome) }
-            return attemptsLeft ? .retry(.connectFailed) : .answer(outcome)
+            if attemptsLeft { return .retry(.connectFailed) }
+            return phase == .connecting ? .exhausted(outcome) : .answer(outcome)
         }
         if answerBegan { return .cut(outcome) }
         if phase == .connecting {
-            return attemptsLeft ? .retry(.connectFailed) : .answer(outcome)
+            return attemptsLeft ? .retry(.connectFailed) : .exhausted(outcome)
         }
         if failure == .responseTimeout || failure == .badResponse || responseHeadSeen || interimCount > 0 {
             return .answer(outcome)

@@ -40,6 +40,12 @@ enum Outcome: UInt8, CaseIterable, Sendable {
     // The proxy.
     case drained
     case overloaded
+    /// No task came back in time.
+    case holdTimeout
+    /// The tasks had too much to do for too long.
+    case queueTimeout
+    /// Too many requests of the service wait already.
+    case queueFull
     /// The request was refused by the parser; the refusal says why.
     case refused
 
@@ -47,7 +53,7 @@ enum Outcome: UInt8, CaseIterable, Sendable {
     var status: UInt16 {
         switch self {
         case .ok: 200
-        case .unknownHost, .noTask, .drained, .overloaded: 503
+        case .unknownHost, .noTask, .drained, .overloaded, .holdTimeout, .queueTimeout, .queueFull: 503
         case .unknownPath: 404
         case .misdirected: 421
         case .ambiguousPath, .badBody, .refused: 400
@@ -91,6 +97,9 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .tlsUnusable: "upstream_tls_unusable"
         case .drained: "draining"
         case .overloaded: "overloaded"
+        case .holdTimeout: "hold_timeout"
+        case .queueTimeout: "queue_timeout"
+        case .queueFull: "queue_full"
         case .refused: "refused"
         }
     }
@@ -123,6 +132,9 @@ enum Outcome: UInt8, CaseIterable, Sendable {
         case .tlsUnusable: "TLS to the service's tasks is not set up completely."
         case .drained: "This proxy is shutting down. Please try again."
         case .overloaded: "The proxy is at its limit of connections. Please try again shortly."
+        case .holdTimeout: "The service's task did not come back in time. Please try again shortly."
+        case .queueTimeout: "The service's tasks are busy and had no time for this request. Please try again shortly."
+        case .queueFull: "Too many requests wait for this service already. Please try again shortly."
         case .refused: "The request is not valid HTTP/1.1."
         }
     }

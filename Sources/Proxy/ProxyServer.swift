@@ -46,6 +46,8 @@ public final class ProxyServer: Sendable {
         var secrets = SecretFiles()
         var log: TLSReportLog
         var newest: Publication
+        var losses = TaskLosses()
+        var limits = LimitBook()
     }
 
     private struct PublisherState {
@@ -91,7 +93,7 @@ public final class ProxyServer: Sendable {
         let shared = WorkerShared(
             settings: settings, counters: counters, registry: registry,
             admission: Admission(limitPerClient: settings.maximumConnectionsPerClient),
-            publisherMailbox: publisherMailbox, proberMailbox: proberMailbox, log: log,
+            publisherMailbox: publisherMailbox, proberMailbox: proberMailbox, mailboxes: mailboxes, log: log,
             proxyID: Array(proxyID.utf8))
         publishing = Mutex(
             Publishing(
@@ -144,6 +146,7 @@ public final class ProxyServer: Sendable {
             }
             let counters = registry.update(services)
             publishing.numbering.recycle(publishing.numbering.freedServiceSlots)
+            publishing.losses.note(table, since: publishing.newest.table, nowNs: Clock.monotonicNs())
             swap(table, counters, &publishing, presumed: table.presumedHealthy(since: publishing.newest.table))
             return version
         }
@@ -165,7 +168,9 @@ public final class ProxyServer: Sendable {
         let (tls, report) = publishing.builder.build(table, publishing.secrets)
         publishing.log.tell(report)
         let publication = Publication(
-            table: table, tls: tls, counters: counters, number: publishing.newest.number + 1, presumed: presumed)
+            table: table, tls: tls, counters: counters, number: publishing.newest.number + 1, presumed: presumed,
+            losses: publishing.losses.positions(in: table),
+            limits: publishing.limits.limits(for: table, workerCount: mailboxes.count))
         publishing.newest = publication
         state.withLock { state in
             collectRetired(&state)

@@ -46,6 +46,12 @@ public struct ProxySettings: Sendable {
     /// After the last answer of a connection that is being closed: how long the client may go on sending.
     public var lingerTimeoutMs = 2_000
 
+    // Waiting for a task.
+    /// How long a request waits for a task of a service that has lost its last one; 0 is off.
+    public var holdMs = 30_000
+    /// How long a request waits for its turn at tasks that have as much as they may; 0 is off.
+    public var queueTimeoutMs = 30_000
+
     // Upstream connections.
     public var upstreamIdleTimeoutMs = 4_000
     /// Kept open for reuse, by worker and task.

@@ -17,16 +17,24 @@ final class Publication: Sendable {
     let presumed: [(identity: UInt64, endpoint: Endpoint)]
     /// The names that labels give to tasks, by position of the table's `backendTLS`; empty: the request's host.
     let backendNames: [[UInt8]]
+    /// When a ready task of a service was last lost, CLOCK_MONOTONIC nanoseconds, by position of the service; those
+    /// for which that is long ago are not here.
+    let losses: [Int32: UInt64]
+    /// nil: no service limits what its tasks may have to do.
+    let limits: ConnectionLimits?
 
     init(
         table: RouteTable, tls: TLSTable, counters: ServiceCounterTable, number: UInt64,
-        presumed: [(identity: UInt64, endpoint: Endpoint)] = []
+        presumed: [(identity: UInt64, endpoint: Endpoint)] = [], losses: [Int32: UInt64] = [:],
+        limits: ConnectionLimits? = nil
     ) {
         self.table = table
         self.tls = tls
         self.counters = counters
         self.number = number
         self.presumed = presumed
+        self.losses = losses
+        self.limits = limits
         backendNames = table.backendTLS.map { Array(($0.serverName ?? "").utf8) }
     }
 }
@@ -40,6 +48,8 @@ enum WorkerMessage: Sendable {
     case listen(Listener)
     /// Listen at that entry port no more.
     case closePort(UInt16)
+    /// A task of the service in that slot may take another request; this worker's has waited longest.
+    case placeFreed(Int32)
     /// Stop accepting, finish what is under way, end by the deadline (CLOCK_MONOTONIC nanoseconds).
     case drain(deadlineNs: UInt64)
 }
@@ -68,4 +78,27 @@ enum PublisherMessage: Sendable {
     case retired(Publication)
     /// This worker listens at that entry port no more.
     case closedPort(UInt16)
+}
+
+/// When services lost tasks: what the publisher remembers from table to table.
+struct TaskLosses {
+    /// A service that lost a task longer ago is one that is down, not one that is being replaced.
+    static var windowNs: UInt64 { 60_000_000_000 }
+
+    private var times: [String: UInt64] = [:]
+
+    mutating func note(_ table: RouteTable, since old: RouteTable, nowNs: UInt64) {
+        if !times.isEmpty { times = times.filter { nowNs &- $0.value < Self.windowNs } }
+        for position in table.servicesWithLosses(since: old) { times[old.services[Int(position)].id] = nowNs }
+    }
+
+    /// The times by position of the service.
+    func positions(in table: RouteTable) -> [Int32: UInt64] {
+        guard !times.isEmpty else { return [:] }
+        var positions: [Int32: UInt64] = [:]
+        for (position, service) in table.services.enumerated() {
+            if let time = times[service.id] { positions[Int32(position)] = time }
+        }
+        return positions
+    }
 }

@@ -102,7 +102,7 @@ extension Worker {
     /// body bytes, or does not take its answer.
     mutating func updateClientDeadline(_ slot: UInt32) {
         let client = clients[slot]
-        guard client.pointee.state == .exchanging else { return }
+        guard client.pointee.state == .exchanging, !isWaiting(slot) else { return }
         let exchange = exchanges[client.pointee.exchange]
         var owesBody = !exchange.pointee.requestIsComplete && !exchange.pointee.requestIsAbandoned
         if owesBody {
@@ -163,11 +163,15 @@ extension Worker {
         case .lingering:
             guard client.pointee.isWriteBlocked, madeProgress(slot) else { return closeClient(slot) }
             setDeadline(client: slot, afterMs: settings.idleTimeoutMs)
+        case .joining where isWaiting(slot):
+            waitTimedOut(client.pointee.exchange)
         case .joining:
             // Its task's connection has the deadline.
             client.pointee.deadlineNs = .max
         case .tunnel:
             endTunnel(slot, .tunnelTimeout)
+        case .exchanging where isWaiting(slot):
+            waitTimedOut(client.pointee.exchange)
         case .exchanging:
             let exchange = exchanges[client.pointee.exchange]
             if madeProgress(slot) {

@@ -20,6 +20,8 @@ extension Worker {
         if !readiness.isDisjoint(with: [.peerClosed, .hungUp]) {
             client.pointee.isReadable = true
             client.pointee.isPeerClosed = true
+            // Nothing of its request was sent, and nobody is there for the answer.
+            if client.pointee.state == .exchanging, isWaiting(slot) { return abandonClient(slot, .clientClosed) }
         }
         if readiness.contains(.writable), client.pointee.isWriteBlocked {
             guard flushClient(slot) else { return }

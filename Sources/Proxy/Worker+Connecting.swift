@@ -22,10 +22,14 @@ extension Worker {
     /// answer when no task is left to try.
     mutating func connect(_ slot: UInt32) {
         let exchange = exchanges[slot]
+        if hasLimits, isBehindOthers(slot) { return waitOrEnd(slot, with: .noTask, isFull: true) }
         while true {
             guard let member = pickMember(slot) else {
-                endExchange(slot, with: exchange.pointee.lastFailure)
+                waitOrEnd(slot, with: exchange.pointee.lastFailure)
                 return
+            }
+            guard !hasLimits || takePlace(slot, at: member) else {
+                return waitOrEnd(slot, with: exchange.pointee.lastFailure, isFull: true)
             }
             exchange.pointee.attempts &+= 1
             exchange.pointee.attemptStartedNs = nowNs
@@ -82,11 +86,17 @@ extension Worker {
     /// - Returns: whether another one follows; if not, the exchange was ended.
     private mutating func goesOn(_ slot: UInt32, without identity: UInt64, _ failure: UpstreamFailure) -> Bool {
         let exchange = exchanges[slot]
+        if exchange.pointee.limit != nil { givePlace(slot) }
         countFailure(slot, failure)
         let known = states.find(identity)
         if known >= 0 { states.forgetIfUnused(known, &targets) }
-        guard case .retry = exchange.pointee.upstreamLost(failure, isReused: false) else {
-            endExchange(slot, with: Outcome(failure))
+        switch exchange.pointee.upstreamLost(failure, isReused: false) {
+        case .retry: break
+        case .exhausted(let outcome):
+            waitOrEnd(slot, with: outcome)
+            return false
+        case .answer(let outcome), .cut(let outcome):
+            endExchange(slot, with: outcome)
             return false
         }
         counters.add(RetryReason.connectFailed)

@@ -19,6 +19,7 @@ extension Worker {
         let isReusable =
             exchange.pointee.upstreamIsReusable && !upstreamHasMore
             && exchange.pointee.service.proxyProtocolVersion == 0
+        exchange.pointee.cells.noteAnswer(atNs: nowNs)
         releaseUpstream(upstream, isReusable: isReusable, keepAliveHintS: exchange.pointee.responseKeepAliveS)
         finish(slot, .ok, status: exchange.pointee.status)
         guard keeps else {
@@ -108,6 +109,8 @@ extension Worker {
     /// Frees an exchange that was counted and logged.
     mutating func release(_ slot: UInt32) {
         let exchange = exchanges[slot]
+        if exchange.pointee.waiter != Slab<Waiter>.none { forgetWaiter(slot) }
+        if exchange.pointee.limit != nil { givePlace(slot) }
         buffers.give(&exchange.pointee.sent)
         buffers.give(&exchange.pointee.logged)
         let position = exchange.pointee.held

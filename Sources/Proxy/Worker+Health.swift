@@ -13,12 +13,13 @@ extension Worker {
     @inline(__always)
     func fitness(of member: Member) -> Fitness {
         let home = states.find(member.identity)
-        guard home >= 0 else { return member.isChecked ? .never : .fit }
+        guard home >= 0 else { return member.isChecked ? .never : isFull(member) ? .full : .fit }
         let state = states[home]
         if member.isChecked, state.pointee.health != .healthy {
             return state.pointee.health == .unproven ? .never : .unhealthy
         }
-        return state.pointee.failures.outUntilNs > nowNs ? .avoided : .fit
+        if state.pointee.failures.outUntilNs > nowNs { return .avoided }
+        return isFull(member) ? .full : .fit
     }
 
     // MARK: Passive health
@@ -74,7 +75,7 @@ extension Worker {
         let pool = exchange.pointee.pool
         for position in pool.firstMember..<pool.firstMember + pool.memberCount {
             let member = publication.table.member(position)
-            if member.identity != identity, fitness(of: member) == .fit { return false }
+            if member.identity != identity, fitness(of: member) >= .full { return false }
         }
         return true
     }

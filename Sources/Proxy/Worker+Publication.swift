@@ -11,9 +11,12 @@ extension Worker {
         for message in mailbox.takeAll() {
             switch message {
             case .publish(let publication): adopt(publication)
-            case .health(let changes): takeHealth(changes)
+            case .health(let changes):
+                takeHealth(changes)
+                rooms.noteAll()
             case .listen(let listener): openListener(listener)
             case .closePort(let port): closeListeners(ofPort: port)
+            case .placeFreed(let room): placeFreed(room)
             case .drain(let deadlineNs): drain(deadlineNs: deadlineNs)
             }
         }
@@ -47,6 +50,8 @@ extension Worker {
             if exchanges[slot].pointee.answerBegan { letGoOfPublication(slot) }
         }
         if targets.count > 0 { forgetOldTargets() }
+        hasLimits = held.contains { $0.publication?.limits != nil }
+        rooms.noteAll()
         retireIfUnused(previous)
     }
 
@@ -114,6 +119,7 @@ extension Worker {
             closeAllListeners()
         }
         drainDeadlineNs = deadlineNs
+        if rooms.count > 0 { endWaits(byNs: deadlineNs) }
         while let slot = idleClients.oldest { closePolitely(slot) }
         for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
             let client = clients[slot]

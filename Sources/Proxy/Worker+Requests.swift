@@ -84,8 +84,14 @@ extension Worker {
     }
 
     mutating func route(_ slot: UInt32, _ bytes: Bytes) -> RouteVerdict {
+        requestHead.maxForwards == 0 ? .answerHere : routeOn(slot, bytes)
+    }
+
+    /// The route of a request that does not end here.
+    /// - Parameter waited: it has waited for a task, and may go on to.
+    @inline(__always)
+    mutating func routeOn(_ slot: UInt32, _ bytes: Bytes, waited: Bool = false) -> RouteVerdict {
         routed = -1
-        if requestHead.maxForwards == 0 { return .answerHere }
         let host = bytes.slice(requestHead.host)
         let path = bytes.slice(requestHead.path)
         let tls = clients[slot].pointee.tls
@@ -108,7 +114,9 @@ extension Worker {
             }
             if route.rewritesPrefix, path.count == Int(route.prefixCount) { return .redirect }
             let pool = publication.table.pool(route.pool)
-            if pool.memberCount == 0 { return .answer(.noTask) }
+            if pool.memberCount == 0, holdMs(ofPool: route.pool, pool, in: publication, waited: waited) == 0 {
+                return .answer(.noTask)
+            }
             if !route.pathPolicyIsRaw, !pathIsUnambiguous(path, host: host, head: head) {
                 return .answer(.ambiguousPath)
             }
@@ -159,6 +167,7 @@ extension Worker {
             return Slab<Exchange>.none
         }
         if pool.keyKind != .none { exchange.pointee.balancingKey = balancingKey(slot, bytes, pool) }
+        exchange.pointee.route = index
         exchange.pointee.headCount = Int32(exchange.pointee.sent.count)
         exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
         if settings.accessLog != .off { keepForLog(exchangeSlot, bytes) }

@@ -66,6 +66,7 @@ extension Worker {
         exchange.pointee.retryLimit = retryLimit(exchange.pointee.service)
         // All that is known of a connection is whose it is.
         if pool.keyKind == .clientAddress { exchange.pointee.balancingKey = Balancer.key(client.pointee.peer.address) }
+        exchange.pointee.route = index
         exchange.pointee.carriesTLS = isTLS
         exchange.pointee.isPassedOn = isPassedOn
         if settings.accessLog != .off { keepForLog(exchangeSlot, serverName: serverName) }
@@ -93,6 +94,7 @@ extension Worker {
         let clientSlot = exchange.pointee.client
         let client = clients[clientSlot]
         exchange.pointee.streamConnected(nowNs: nowNs)
+        exchange.pointee.cells.noteAnswer(atNs: nowNs)
         upstream.pointee.state = .tunnel
         client.pointee.state = .tunnel
         setDeadline(upstream: upstreamSlot, afterMs: Self.probeDelayMs)

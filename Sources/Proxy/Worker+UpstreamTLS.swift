@@ -47,6 +47,7 @@ extension Worker {
     /// The task's connection stands: TLS or the request begins.
     mutating func linkEstablished(_ slot: UInt32) {
         let upstream = upstreams[slot]
+        if rooms.count > 0 { noteReached(upstream.pointee.exchange) }
         if upstream.pointee.target == Slab<TLSTarget>.none {
             upstreamConnected(slot)
         } else {

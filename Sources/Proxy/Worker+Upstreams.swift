@@ -86,6 +86,8 @@ extension Worker {
         switch exchange.pointee.upstreamLost(failure, isReused: upstream.pointee.isReused) {
         case .retry(let reason):
             retry(exchangeSlot, reason)
+        case .exhausted(let outcome):
+            waitOrEnd(exchangeSlot, with: outcome)
         case .answer(let outcome):
             endExchange(exchangeSlot, with: outcome)
         case .cut(let outcome):
@@ -97,6 +99,7 @@ extension Worker {
         let exchange = exchanges[slot]
         counters.add(reason)
         exchange.pointee.cells.addRetry()
+        if reason != .connectFailed || exchange.pointee.phase == .tunnel { exchange.pointee.losses &+= 1 }
         let upstream = exchange.pointee.upstream
         let identity = states[upstreams[upstream].pointee.home].pointee.identity
         // A pooled connection that was closed says nothing against its task, but the next attempt takes a new one.
@@ -107,6 +110,7 @@ extension Worker {
         }
         exchange.pointee.upstream = Slab<UpstreamConnection>.none
         closeUpstream(upstream)
+        if exchange.pointee.limit != nil { givePlace(slot) }
         exchange.pointee.prepareRetry()
         if exchange.pointee.kind == .stream { rejoin(exchange.pointee.client) }
         connect(slot)

@@ -22,14 +22,16 @@ final class WorkerShared: Sendable {
     let admission: Admission
     let publisherMailbox: Mailbox<PublisherMessage>
     let proberMailbox: Mailbox<ProberMessage>
+    /// Of the workers.
+    let mailboxes: [Mailbox<WorkerMessage>]
     let log: Log
     /// Who this proxy is, for the info header.
     let proxyID: [UInt8]
 
     init(
         settings: ProxySettings, counters: ProxyCounters, registry: ServiceRegistry, admission: Admission,
-        publisherMailbox: Mailbox<PublisherMessage>, proberMailbox: Mailbox<ProberMessage>, log: Log,
-        proxyID: [UInt8]
+        publisherMailbox: Mailbox<PublisherMessage>, proberMailbox: Mailbox<ProberMessage>,
+        mailboxes: [Mailbox<WorkerMessage>], log: Log, proxyID: [UInt8]
     ) {
         self.settings = settings
         self.counters = counters
@@ -37,6 +39,7 @@ final class WorkerShared: Sendable {
         self.admission = admission
         self.publisherMailbox = publisherMailbox
         self.proberMailbox = proberMailbox
+        self.mailboxes = mailboxes
         self.log = log
         self.proxyID = proxyID
     }
@@ -97,6 +100,12 @@ struct Worker: ~Copyable {
     var requestHead: RequestHead
     var responseHead: ResponseHead
     var sink = Sink()
+    /// Requests that have no task yet.
+    var rooms = WaitingRooms()
+    /// Some service limits what its tasks may have to do; who does not is not asked.
+    var hasLimits = false
+    /// Waiting requests are being woken.
+    var isWaking = false
     /// The route of the request in `requestHead`; -1: none was found, or not yet.
     var routed: Int32 = -1
     let scratch: UnsafeMutablePointer<UInt8>
@@ -199,7 +208,7 @@ struct Worker: ~Copyable {
     /// Runs until it is drained.
     mutating func run() {
         while !(isDraining && clients.count == 0) {
-            let timeoutMs = continued.isEmpty ? wheelTimeoutMs() : 0
+            let timeoutMs = continued.isEmpty && !rooms.isDue ? wheelTimeoutMs() : 0
             let count = poller.wait(timeoutMs: timeoutMs)
             nowNs = Clock.monotonicNs()
             batch &+= 1
@@ -208,13 +217,14 @@ struct Worker: ~Copyable {
             }
             runContinued()
             expireTimers()
+            if rooms.isDue { wakeDue() }
         }
         closeAll()
     }
 
     mutating func wheelTimeoutMs() -> Int32 {
         var timeoutMs = wheel.timeoutMs(nowNs: nowNs)
-        for deadline in [acceptResumesNs, drainDeadlineNs] where deadline != .max {
+        for deadline in [acceptResumesNs, drainDeadlineNs, rooms.nextRetryNs] where deadline != .max {
             let left = deadline <= nowNs ? 0 : Int32(clamping: (deadline - nowNs) / 1_000_000 + 1)
             timeoutMs = timeoutMs < 0 ? left : min(timeoutMs, left)
         }
@@ -316,6 +326,7 @@ struct Worker: ~Copyable {
             }
         }
         if acceptResumesNs <= nowNs { resumeAccepting() }
+        if rooms.nextRetryNs <= nowNs { rooms.noteRetries(nowNs: nowNs) }
         if drainDeadlineNs <= nowNs {
             drainDeadlineNs = .max
             for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) { abandonClient(slot, .drained) }

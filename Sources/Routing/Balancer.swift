@@ -24,12 +24,14 @@ public struct TriedUpstreams: BitwiseCopyable, Sendable {
 
 /// How good a choice a member is now; of the fittest there are, one is picked.
 public enum Fitness: UInt8, Comparable, Sendable {
-    /// In no case: it was tried, or can take no more, or nobody knows yet whether it works.
+    /// In no case: it was tried, or nobody knows yet whether it works.
     case never
     /// Its probes fail.
     case unhealthy
     /// It failed requests of late.
     case avoided
+    /// It is well, and has as much to do as it may: who picks it has to wait.
+    case full
     case fit
 
     public static func < (left: Fitness, right: Fitness) -> Bool { left.rawValue < right.rawValue }
@@ -90,7 +92,7 @@ public enum Balancer {
                     picking.byMethod(table, &turns, fitness, load)
                 }
             if found >= 0 { return table.member(found) }
-            least = least == .fit ? .avoided : least == .avoided ? .unhealthy : .never
+            least = Fitness(rawValue: least.rawValue - 1) ?? .never
         }
         return nil
     }

@@ -23,6 +23,7 @@ struct RouteCompiler {
     var groups: [GroupEntry] = []
     var serviceEntries: [ServiceEntry] = []
     var cursorCount = 0
+    var mergedPools: [Int32: [Int32]] = [:]
     var readyIdentities: [UInt64] = []
     var upstreamIdentities: [UInt64] = []
     var endpointIdentities: [UInt64] = []

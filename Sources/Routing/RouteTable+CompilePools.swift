@@ -41,6 +41,7 @@ extension RouteCompiler {
                 keyName: key.name, firstGroup: Int32(firstGroup), groupCount: Int32(groups.count - firstGroup),
                 growsSlowly: members[firstMember...].contains { $0.isYoung(nowNs: nowNs) }))
         if isCommon { poolOfService[first] = index } else { poolOfServices[description] = index }
+        if services.count > 1 { mergedPools[index] = services.map(Int32.init) }
         return index
     }
 

@@ -42,6 +42,9 @@ public final class RouteTable: Sendable {
     let headerConditions: FrozenArray<HeaderCondition>
     let methodNames: FrozenArray<ByteRange>
     let serviceEntries: FrozenArray<ServiceEntry>
+    let waitingEntries: FrozenArray<WaitingEntry>
+    /// The services of pools that have several.
+    let mergedPools: [Int32: [Int32]]
     let readyIdentities: [UInt64]
     let redirectTargets: FrozenArray<ByteRange>
     let streamEntries: FrozenArray<StreamEntry>
@@ -92,6 +95,8 @@ public final class RouteTable: Sendable {
         methodNames = FrozenArray(compiler.methodNames)
         serviceEntries = FrozenArray(compiler.serviceEntries)
         cursorCount = compiler.cursorCount
+        waitingEntries = FrozenArray(snapshot.configuration.services.map(WaitingEntry.init))
+        mergedPools = compiler.mergedPools
         readyIdentities = compiler.readyIdentities
         upstreamIdentities = compiler.upstreamIdentities
         redirectTargets = FrozenArray(compiler.redirectTargets)
@@ -140,14 +145,16 @@ public final class RouteTable: Sendable {
     }
 
     /// Whether an upstream is ready in this table.
-    public func isReady(_ identity: UInt64) -> Bool {
+    public func isReady(_ identity: UInt64) -> Bool { contains(readyIdentities, identity) }
+
+    func contains(_ identities: [UInt64], _ identity: UInt64) -> Bool {
         var low = 0
-        var high = readyIdentities.count
+        var high = identities.count
         while low < high {
             let middle = (low + high) / 2
-            if readyIdentities[middle] < identity { low = middle + 1 } else { high = middle }
+            if identities[middle] < identity { low = middle + 1 } else { high = middle }
         }
-        return low < readyIdentities.count && readyIdentities[low] == identity
+        return low < identities.count && identities[low] == identity
     }
 
     /// Upstreams of the old table that are not in this one at all, ascending: their state can be forgotten once their

@@ -149,8 +149,8 @@ public enum UpstreamFailure: Int, CaseIterable, Sendable {
 
 /// One worker's proxy counters: a plain value that the worker keeps; `ProxyCounters` owns the memory.
 public struct ProxyCells: BitwiseCopyable, Sendable {
-    /// Reasons for refusing a request are numbered by the data plane, 0 to 127; it also names them for the metrics.
-    public static let rejectionCapacity = 128
+    /// Reasons for refusing a request are numbered by the data plane, 0 to 159; it also names them for the metrics.
+    public static let rejectionCapacity = 160
     /// Likewise reasons for which a TLS handshake with a client failed or was refused.
     public static let handshakeFailureCapacity = 64
 

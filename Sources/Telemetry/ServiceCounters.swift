@@ -14,8 +14,13 @@ public struct ServiceCells: BitwiseCopyable, Sendable {
     @usableFromInline static let durationSumUs = bytesIn + 4
     @usableFromInline static let streams = bytesIn + 5
     @usableFromInline static let streamsFailed = bytesIn + 6
-    @usableFromInline static let buckets = bytesIn + 7
-    @usableFromInline static let count = buckets + DurationBuckets.count
+    /// CLOCK_MONOTONIC nanoseconds.
+    @usableFromInline static let lastAnswer = bytesIn + 7
+    @usableFromInline static let buckets = bytesIn + 8
+    @usableFromInline static let waiting = buckets + DurationBuckets.count
+    @usableFromInline static let waits = waiting + 1
+    @usableFromInline static let waitUs = waiting + 2
+    @usableFromInline static let count = waiting + 3
 
     @usableFromInline let cells: CounterCells
 
@@ -51,6 +56,23 @@ public struct ServiceCells: BitwiseCopyable, Sendable {
 
     @inlinable @inline(__always)
     public func addFailure() { cells.add(Self.failures) }
+
+    /// A task of the service has answered, at that time (CLOCK_MONOTONIC).
+    @inlinable @inline(__always)
+    public func noteAnswer(atNs nowNs: UInt64) { cells.set(Self.lastAnswer, nowNs) }
+
+    /// A request begins to wait.
+    /// - Parameter isFirst: it did not wait before.
+    public func beginWait(isFirst: Bool) {
+        cells.add(Self.waiting)
+        if isFirst { cells.add(Self.waits) }
+    }
+
+    /// A request waits no more.
+    public func endWait(durationUs: UInt64) {
+        cells.subtract(Self.waiting)
+        cells.add(Self.waitUs, durationUs)
+    }
 }
 
 /// The counters of one service, over all workers.
@@ -78,6 +100,9 @@ public final class ServiceCounters: Sendable {
         reading.bytesOut = block.total(ServiceCells.bytesOut)
         reading.retries = block.total(ServiceCells.retries)
         reading.failures = block.total(ServiceCells.failures)
+        reading.waiting = block.total(ServiceCells.waiting)
+        reading.waits = block.total(ServiceCells.waits)
+        reading.waitUs = block.total(ServiceCells.waitUs)
         reading.streams = block.total(ServiceCells.streams)
         reading.streamsFailed = block.total(ServiceCells.streamsFailed)
         return reading
@@ -96,6 +121,10 @@ public struct ServiceReading: Sendable, Equatable {
     public var bytesOut: UInt64 = 0
     public var retries: UInt64 = 0
     public var failures: UInt64 = 0
+    /// Requests that wait for a task now, that ever waited, and the time they waited.
+    public var waiting: UInt64 = 0
+    public var waits: UInt64 = 0
+    public var waitUs: UInt64 = 0
     /// TCP connections that ended, and of these the ones that reached no task.
     public var streams: UInt64 = 0
     public var streamsFailed: UInt64 = 0
@@ -111,6 +140,9 @@ public struct ServiceReading: Sendable, Equatable {
         bytesOut &+= other.bytesOut
         retries &+= other.retries
         failures &+= other.failures
+        waiting &+= other.waiting
+        waits &+= other.waits
+        waitUs &+= other.waitUs
         streams &+= other.streams
         streamsFailed &+= other.streamsFailed
     }

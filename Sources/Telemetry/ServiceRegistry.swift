@@ -29,6 +29,15 @@ public final class ServiceCounterTable: @unchecked Sendable {
     /// The name of a service, for the access log.
     public func name(service: Int) -> String { owners[service].name }
 
+    /// When a task of the service last answered, on any worker, CLOCK_MONOTONIC nanoseconds; 0: never.
+    public func lastAnswerNs(service: Int) -> UInt64 {
+        var newest: UInt64 = 0
+        for worker in 0..<workerCount {
+            newest = max(newest, cells(service: service, worker: worker).cells.value(ServiceCells.lastAnswer))
+        }
+        return newest
+    }
+
     /// The cells to count into; valid as long as this table is retained.
     @inlinable @inline(__always)
     public func cells(service: Int, worker: Int) -> ServiceCells {

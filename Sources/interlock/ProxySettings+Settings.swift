@@ -53,6 +53,8 @@ extension ProxySettings {
         tunnelTimeoutMs = settings.tunnelTimeoutMs
         upstreamIdleTimeoutMs = settings.upstreamIdleTimeoutMs
         upstreamIdleLimit = settings.upstreamIdleConnections
+        holdMs = settings.holdMs
+        queueTimeoutMs = settings.queueTimeoutMs
         retries = settings.retryCount
         retryBufferSize = settings.retryBufferSize
         trustedProxies = settings.trustedProxies

@@ -70,6 +70,9 @@ struct Settings: Sendable {
     var idleTimeoutMs = 0
     var tunnelTimeoutMs = 0
     var upstreamIdleTimeoutMs = 0
+    /// 0: off; likewise the next.
+    var holdMs = 0
+    var queueTimeoutMs = 0
     var drainTimeoutMs = 0
     var drainDelayMs = 0
 

@@ -197,6 +197,20 @@ enum SettingsTable {
             "How long an upgraded connection (WebSocket) may be silent in both directions; label `tunnel_timeout`."
         ),
         .duration(
+            "INTERLOCK_HOLD", .timeouts, \.holdMs, default: "30s", inMs: 0...3_600_000,
+            """
+            How long a request waits for a task of a service that had one within the last minute and has none now, as \
+            while its only replica is replaced; then 503. 0 is off; label `hold`.
+            """
+        ),
+        .duration(
+            "INTERLOCK_QUEUE_TIMEOUT", .timeouts, \.queueTimeoutMs, default: "30s", inMs: 0...3_600_000,
+            """
+            How long a request waits for its turn while all tasks of a service with the label `max_connections` are \
+            full; then 503. 0 does not wait; label `queue_timeout`.
+            """
+        ),
+        .duration(
             "INTERLOCK_UPSTREAM_IDLE_TIMEOUT", .timeouts, \.upstreamIdleTimeoutMs, default: "4s", inMs: 0...3_600_000,
             """
             How long a connection to a task is kept for reuse; a shorter `Keep-Alive: timeout=` of the task counts. \

@@ -180,7 +180,6 @@ private func asked(_ snapshot: Snapshot) -> [String] {
     arguments: [
         (["match_headers": "x"], "match_headers", false), (["match_methods": "GET"], "match_methods", false),
         (["sticky_session_cookie": "SID"], "sticky_session_cookie", true), (["lb": "hash:header:x"], "lb", true),
-        (["hold": "5s"], "hold", true),
     ])
 func unseenRequests(labels: [String: String], label: String, isRouted: Bool) {
     for transport in [["tcp_port": "5432"], ["ssl_passthrough": "true"]] {
@@ -190,7 +189,7 @@ func unseenRequests(labels: [String: String], label: String, isRouted: Bool) {
         #expect(snapshot.diagnostics.map(\.label) == [label])
         #expect(snapshot.diagnostics.map(\.severity) == [isRouted ? .warning : .error])
     }
-    let weighed = mapped(["tcp_port": "5432", "port": "80", "weight": "5", "hold": "0", "health_mode": "tcp"])
+    let weighed = mapped(["tcp_port": "5432", "port": "80", "weight": "5", "hold": "5s", "health_mode": "tcp"])
     #expect(weighed.diagnostics.isEmpty)
 }
 

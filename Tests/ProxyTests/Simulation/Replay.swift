@@ -351,7 +351,7 @@ final class Replay {
     private func lose(_ failure: UpstreamFailure) {
         switch exchange.upstreamLost(failure, isReused: attempt.isReused) {
         case .retry(let reason): retry(reason)
-        case .answer(let outcome): end(.local(Int(outcome.status)))
+        case .answer(let outcome), .exhausted(let outcome): end(.local(Int(outcome.status)))
         case .cut: end(.cut)
         }
     }
