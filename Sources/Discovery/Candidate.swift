@@ -79,8 +79,9 @@ enum Claim: Hashable {
 /// What became of one labelled thing.
 enum Verdict {
     case routed(Candidate)
-    /// Not routed; why.
-    case leftOut([Diagnostic])
+    /// Not routed, and why.
+    /// `claimant` is what it would have been, as far as that can be told: hosts stay its own while it is out.
+    case leftOut([Diagnostic], claimant: Candidate? = nil)
     /// Not for this proxy.
     case ignored
 }

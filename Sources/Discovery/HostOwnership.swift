@@ -14,11 +14,13 @@ struct HostOwnership {
         case port(UInt16)
     }
 
-    /// Takes from each candidate what belongs to another stack.
-    mutating func apply(to candidates: inout [Candidate]) {
-        for (index, candidate) in candidates.enumerated() {
+    /// Takes from each candidate what belongs to another stack. `claimants` are not routed themselves: a mistake in a
+    /// label of theirs must not give their hosts to whoever waits for it.
+    mutating func apply(to candidates: inout [Candidate], claimants: [Candidate]) {
+        let all = candidates + claimants
+        for (index, candidate) in all.enumerated() {
             for property in Self.properties(of: candidate.claim) {
-                if let owner = owners[property], !candidate.isOlder(than: candidates[owner]) { continue }
+                if let owner = owners[property], !candidate.isOlder(than: all[owner]) { continue }
                 owners[property] = index
             }
         }
@@ -26,7 +28,7 @@ struct HostOwnership {
             let candidate = candidates[index]
             for property in Self.properties(of: candidate.claim) {
                 guard let owner = owners[property] else { continue }
-                let other = candidates[owner]
+                let other = all[owner]
                 if other.service.stack == candidate.service.stack { continue }
                 refuse(property, of: &candidates[index], stackText: other.stackText)
             }

@@ -15,12 +15,14 @@ struct RouteMerging {
 
     init(settings: MappingSettings) { self.settings = settings }
 
-    /// The snapshot of the candidates; `findings` are the diagnostics of those that were left out.
+    /// The snapshot of the candidates; `findings` are the diagnostics of those that were left out, `claimants` what
+    /// these still own.
     mutating func snapshot(
-        of candidates: [Candidate], findings: [Diagnostic], order: SnapshotOrder
+        of candidates: [Candidate], claimants: [Candidate], findings: [Diagnostic], order: SnapshotOrder
     ) -> Snapshot {
         diagnostics = findings
-        self.candidates = settled(uniqueByID(candidates.sorted { $0.service.precedes($1.service) }))
+        self.candidates = settled(
+            uniqueByID(candidates.sorted { $0.service.precedes($1.service) }), claimants)
         var claims: [HostPattern: [Int]] = [:]
         var ports: [UInt16: [Int]] = [:]
         claims.reserveCapacity(self.candidates.count)
@@ -52,11 +54,11 @@ struct RouteMerging {
     }
 
     /// Without those who have to give up everything they ask for.
-    private mutating func settled(_ candidates: [Candidate]) -> [Candidate] {
+    private mutating func settled(_ candidates: [Candidate], _ claimants: [Candidate]) -> [Candidate] {
         var candidates = candidates
         if settings.hostOwnership == .stack {
             var ownership = HostOwnership()
-            ownership.apply(to: &candidates)
+            ownership.apply(to: &candidates, claimants: claimants)
             diagnostics += ownership.diagnostics
         }
         diagnostics += HostAgreement.apply(to: &candidates, isSSLOnly: settings.isSSLOnly)

@@ -7,11 +7,14 @@ public enum ServiceMapping {
     /// The snapshot that this inventory asks for, in canonical order whatever the order of the input.
     public static func snapshot(of inventory: Inventory, settings: MappingSettings) -> Snapshot {
         var candidates: [Candidate] = []
+        var claimants: [Candidate] = []
         var findings: [Diagnostic] = []
         func take(_ verdict: Verdict) {
             switch verdict {
             case .routed(let candidate): candidates.append(candidate)
-            case .leftOut(let diagnostics): findings += diagnostics
+            case .leftOut(let diagnostics, let claimant):
+                findings += diagnostics
+                if let claimant { claimants.append(claimant) }
             case .ignored: break
             }
         }
@@ -24,7 +27,8 @@ public enum ServiceMapping {
         findings += passedOver
         for (service, file) in used { take(files.verdict(on: service, in: file)) }
         var merging = RouteMerging(settings: settings)
-        return merging.snapshot(of: candidates, findings: findings, order: inventory.order)
+        return merging.snapshot(
+            of: candidates, claimants: claimants, findings: findings, order: inventory.order)
     }
 
     /// One service for each id: of two, the one with the higher version.

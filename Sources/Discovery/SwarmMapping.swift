@@ -29,6 +29,14 @@ struct SwarmMapping {
         let reading = LabelReading(
             service.labels, settings: settings, stack: service.labels[Labels.stackLabel] ?? "")
         let findings = misplaced + subject.diagnostics(of: reading.problems)
+        let verdict = verdict(on: service, reading, subject, findings)
+        guard settings.hostOwnership == .stack, case .leftOut(let diagnostics, _) = verdict else { return verdict }
+        return .leftOut(diagnostics, claimant: claimant(service, reading))
+    }
+
+    private func verdict(
+        on service: SwarmService, _ reading: LabelReading, _ subject: Subject, _ findings: [Diagnostic]
+    ) -> Verdict {
         if reading.isRefused { return .leftOut(findings) }
         switch reading.hasBadValue ? .badValue(findings) : plan(service, reading, subject) {
         case .routed(var candidate):
@@ -72,6 +80,20 @@ struct SwarmMapping {
             }
         }
         return .leftOut(findings)
+    }
+
+    /// What a service that is left out asks for: by its labels, or by those before its last update if it cannot be told.
+    private func claimant(_ service: SwarmService, _ reading: LabelReading) -> Candidate? {
+        let isTold = !reading.problems.contains {
+            $0.kind == .badValue && ["hosts", "default_backend", "tcp_port"].contains($0.label)
+        }
+        let stack = service.labels[Labels.stackLabel] ?? ""
+        if isTold, reading.isPublished { return candidate(service, reading, stack: stack) }
+        guard !isTold, let previous = service.previousLabels,
+            LabelReading.cluster(of: previous, prefix: settings.labelPrefix) == settings.serviceCluster
+        else { return nil }
+        let before = LabelReading(previous, settings: settings, stack: stack)
+        return before.isPublished ? candidate(service, before, stack: stack) : nil
     }
 
     private func misplacedLabels(of service: SwarmService, _ subject: Subject) -> [Diagnostic] {

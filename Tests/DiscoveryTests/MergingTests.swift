@@ -85,6 +85,29 @@ private func inventory(_ made: [Made]) -> Inventory {
     #expect(owned.problems().isEmpty)
 }
 
+@Test(
+    "a stack's mistake gives its hosts to nobody",
+    arguments: [
+        ["hosts": "a.test", "retries": "x"], ["hosts": "a.test", "ip_allow": "10.0.0.0/8"], ["hosts": "bad host"],
+        ["hosts": "a.test", "network": "nowhere"],
+    ])
+func mistakesGiveNoHostAway(labels: [String: String]) {
+    var owner = Made("owner", age: 1, labels, stack: "one")
+    owner.service.previousLabels = lb(["hosts": "a.test", "port": "80", "retries": "y"], stack: "one")
+    let waiting = Made("waiting", age: 2, ["hosts": "a.test,b.test"], stack: "two")
+    let settings = MappingSettings(hostOwnership: .stack)
+    func routed(_ made: [Made]) -> [String] {
+        rendered(ServiceMapping.snapshot(of: inventory(made), settings: settings))
+    }
+    #expect(routed([owner, waiting]) == ["b.test/ -> waiting(waiting-0@10.1.7.0:80 ready)"])
+    // Where hosts are shared, and once the service is gone, nobody is kept out.
+    #expect(rendered(snapshot(of: inventory([owner, waiting]))).count == 2)
+    #expect(routed([waiting]).count == 2)
+    // Who gives a host up in readable labels has given it up, whatever else is wrong with them.
+    let leaving = Made("owner", age: 1, ["hosts": "c.test", "retries": "x"], stack: "one")
+    #expect(routed([leaving, waiting]).count == 2)
+}
+
 @Test("one bad service leaves all others untouched")
 func badServicesHarmNobody() {
     let good = [Made("good", age: 1, ["hosts": "a.test"]), Made("other", age: 2, ["hosts": "b.test"])]
