@@ -96,7 +96,7 @@ def parts(is_long):
             prepare("scripts/rootfs.sh"),
             pytest("Tests/SwarmTests/test_image.py", "Tests/SwarmTests/test_compose.py", *marks),
         ]),
-        Part("swarm", "a real Swarm of two nodes", 10, [
+        Part("swarm", "a real Swarm of two nodes, deploys under load", 25, [
             prepare("scripts/build.sh"),
             prepare("scripts/rootfs.sh"),
             pytest("Tests/SwarmTests", "--ignore=Tests/SwarmTests/test_image.py",

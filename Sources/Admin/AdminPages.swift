@@ -60,7 +60,8 @@ struct AdminPages: Sendable {
     private func health() -> AdminAnswer {
         let reading = source.health()
         var answer = report(reading, isGood: reading.problem == nil)
-        answer.extraLines = "Interlock-Was-Ready: \(reading.wasReady)\r\n"
+        answer.extraLines =
+            "Interlock-Was-Ready: \(reading.wasReady)\r\nInterlock-Process: \(source.processNamespace)\r\n"
         return answer
     }
 
@@ -104,6 +105,7 @@ struct AdminPages: Sendable {
             lines.append("entry port  \(entry.port), \(entry.problem ?? "open")")
         }
         lines += healthLines()
+        if !source.takeover.isEmpty { lines.append("takeover    \(source.takeover)") }
         if let problem = health.problem { lines.append("problem     \(problem)") }
         lines += [
             "", "/healthz     is the process well", "/readyz      should it get traffic",

@@ -2,6 +2,7 @@
 // whatever the workers do. Bounded in connections, memory and time; GET and HEAD only; it can change nothing.
 
 public import Kernel
+internal import Synchronization
 public import Telemetry
 
 /// How many may come, and how long each may take. No setting: whoever needs more has another problem.
@@ -24,12 +25,18 @@ public struct AdminSettings: Sendable {
     public var addresses: [(address: SocketAddress, isDualStack: Bool)]
     public var token: String?
     public var isOpen: Bool
+    /// The process takes over from another one: an address that is held by it is shared, from `open` on.
+    public var takesOver: Bool
     var limits = AdminLimits()
 
-    public init(addresses: [(address: SocketAddress, isDualStack: Bool)], token: String? = nil, isOpen: Bool = false) {
+    public init(
+        addresses: [(address: SocketAddress, isDualStack: Bool)], token: String? = nil, isOpen: Bool = false,
+        takesOver: Bool = false
+    ) {
         self.addresses = addresses
         self.token = token
         self.isOpen = isOpen
+        self.takesOver = takesOver
     }
 }
 
@@ -49,6 +56,9 @@ public final class AdminServer: Sendable {
     let limits: AdminLimits
     let slots: AdminSlots
     private let listeners: [ListeningSocket]
+    /// Of these, bound where another process listens: they wait for `open`.
+    private let waiting: Mutex<[ListeningSocket]>
+    private let takesOver: Bool
     private let log: Log
 
     /// Binds at once, so that a taken port is known before anything starts.
@@ -58,29 +68,50 @@ public final class AdminServer: Sendable {
         limits = settings.limits
         slots = AdminSlots(capacity: limits.capacity, reserved: limits.reserved)
         self.log = log
+        takesOver = settings.takesOver
         var listeners: [ListeningSocket] = []
+        var waiting: [ListeningSocket] = []
         for entry in settings.addresses {
-            listeners.append(try Self.listen(entry.address, isDualStack: entry.isDualStack))
+            let bound = try Self.bind(entry.address, isDualStack: entry.isDualStack, takesOver: settings.takesOver)
+            listeners.append(bound.listener)
+            if bound.waits { waiting.append(bound.listener) }
         }
         self.listeners = listeners
+        self.waiting = Mutex(waiting)
     }
 
     /// Where the machine has no IPv6, "every address" is every IPv4 address.
-    private static func listen(
-        _ address: SocketAddress, isDualStack: Bool
-    ) throws(AdminListenError) -> ListeningSocket {
+    private static func bind(
+        _ address: SocketAddress, isDualStack: Bool, takesOver: Bool
+    ) throws(AdminListenError) -> (listener: ListeningSocket, waits: Bool) {
         do throws(SystemError) {
-            return try ListeningSocket(address, isDualStack: isDualStack)
+            return try listener(address, isDualStack: isDualStack, takesOver: takesOver)
         } catch {
             let hasNoIPv6 = error.code == SystemError.noFamilyCode || error.code == SystemError.noAddressCode
             guard isDualStack, hasNoIPv6 else { throw AdminListenError(address: address, cause: error) }
         }
         let substitute = SocketAddress(v4: 0, port: address.port)
         do throws(SystemError) {
-            return try ListeningSocket(substitute)
+            return try listener(substitute, isDualStack: false, takesOver: takesOver)
         } catch {
             throw AdminListenError(address: substitute, cause: error)
         }
+    }
+
+    private static func listener(
+        _ address: SocketAddress, isDualStack: Bool, takesOver: Bool
+    ) throws(SystemError) -> (listener: ListeningSocket, waits: Bool) {
+        guard takesOver else { return (try ListeningSocket(address, isDualStack: isDualStack), false) }
+        var isHeld = false
+        do throws(SystemError) {
+            try Socket.probeBind(address, isDualStack: isDualStack)
+        } catch {
+            guard error.code == SystemError.addressInUseCode else { throw error }
+            isHeld = true
+        }
+        let listener = try ListeningSocket(sharing: address, isDualStack: isDualStack)
+        if !isHeld { try listener.startListening() }
+        return (listener, isHeld)
     }
 
     /// The ports it is bound to, in the order of the settings.
@@ -88,9 +119,35 @@ public final class AdminServer: Sendable {
 
     /// Accepts from now on, one thread for each listener.
     public func start() throws(SystemError) {
-        for listener in listeners {
-            _ = try Thread.start(name: "admin") { self.acceptLoop(listener) }
+        let waiting = waiting.withLock { $0 }
+        for listener in listeners where !waiting.contains(where: { $0 === listener }) { try accept(from: listener) }
+    }
+
+    private func accept(from listener: ListeningSocket) throws(SystemError) {
+        _ = try Thread.start(name: "admin") { self.acceptLoop(listener) }
+    }
+
+    /// The process is ready: answers beside the one that it takes over from, too. Later calls do nothing.
+    public func open() {
+        let waiting = waiting.withLock { waiting in
+            defer { waiting = [] }
+            return waiting
         }
+        for listener in waiting {
+            do throws(SystemError) {
+                try listener.startListening()
+                Socket.unsteer(listener.descriptor)
+                try accept(from: listener)
+            } catch {
+                log.error("admin server cannot listen", ["error": .string("\(error)")])
+            }
+        }
+    }
+
+    /// The process leaves: who asks now is answered by the one that took over, if there is one.
+    public func stepAside() {
+        guard takesOver else { return }
+        for listener in listeners { Socket.steer(listener.descriptor, first: 1, count: 1) }
     }
 
     /// Ends listeners and connections. Meant for the very end: a draining proxy still answers here.

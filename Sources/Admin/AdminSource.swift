@@ -18,6 +18,10 @@ public struct AdminSource: Sendable {
     public var entryPorts: @Sendable () -> [PortReading]
     /// The health of tasks.
     public var tasks: @Sendable () -> TasksReading
+    /// Where the process runs, in one word without spaces: a health check knows its own process by it.
+    public var processNamespace: String
+    /// How the process takes over ports from another one, in words; "": it does not.
+    public var takeover: String
     public var counters: ProxyCounters
     public var services: ServiceRegistry
     /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
@@ -31,8 +35,11 @@ public struct AdminSource: Sendable {
         health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
         control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() },
         entryPorts: @escaping @Sendable () -> [PortReading] = { [] },
-        tasks: @escaping @Sendable () -> TasksReading = { TasksReading() }
+        tasks: @escaping @Sendable () -> TasksReading = { TasksReading() }, processNamespace: String = "",
+        takeover: String = ""
     ) {
+        self.processNamespace = processNamespace
+        self.takeover = takeover
         self.build = build
         self.counters = counters
         self.services = services

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
@@ -107,6 +108,22 @@ int il_get_option(int descriptor, int level, int option, int *value) {
 int il_set_linger_reset(int descriptor) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     RETRY(int, setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+}
+
+int il_steer_reuseport(int descriptor, uint32_t first, uint32_t count) {
+    struct sock_filter code[] = {
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM)},
+        {BPF_ALU | BPF_MOD | BPF_K, 0, 0, count > 0 ? count : 1},
+        {BPF_ALU | BPF_ADD | BPF_K, 0, 0, first},
+        {BPF_RET | BPF_A, 0, 0, 0},
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+    RETRY(int, setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program));
+}
+
+int il_unsteer_reuseport(int descriptor) {
+    int none = 0;
+    RETRY(int, setsockopt(descriptor, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof none));
 }
 
 int il_queued_count(int descriptor) {

@@ -7,13 +7,17 @@ import Synchronization
 public final class DemoServer: Sendable {
     /// Connections at once; more are told 503.
     static let connectionLimit = 1024
-    private static let acceptTimeoutMs = 200
+    private static let acceptTimeoutMs = 50
+    /// How long a kept connection may still bring a request once the server stops.
+    private static let idleGraceMs = 1000
 
     /// What it calls itself in every answer.
     public let name: String
     private let listeners: [ListeningSocket]
     private let state = Mutex(State())
     private let stopping = Atomic<Bool>(false)
+    /// Threads that may still accept.
+    private let acceptingCount = Atomic<Int>(0)
 
     private struct State {
         var connections: [UInt64: Entry] = [:]
@@ -55,17 +59,31 @@ public final class DemoServer: Sendable {
     /// Accepts from now on, one thread for each address.
     public func start() throws(SystemError) {
         for listener in listeners {
-            _ = try Thread.start(name: "demo") { self.acceptLoop(listener) }
+            acceptingCount.add(1, ordering: .relaxed)
+            do throws(SystemError) {
+                _ = try Thread.start(name: "demo") { self.acceptLoop(listener) }
+            } catch {
+                acceptingCount.subtract(1, ordering: .relaxed)
+                throw error
+            }
         }
     }
 
-    /// Accepts no more, closes idle connections and lets requests finish; what is not done in time is cut off.
+    /// Accepts no more and lets requests finish; every answer from here on ends its connection. One that brings no
+    /// request for a second is closed; what is not done in time is cut off.
     public func stop(timeoutMs: Int) {
+        let startedNs = Clock.monotonicNs()
         stopping.store(true, ordering: .releasing)
+        waitForEnd(untilNs: startedNs + UInt64(min(timeoutMs, Self.idleGraceMs)) * 1_000_000)
         cancel { $0.isIdle }
-        let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
-        while connectionCount > 0, Clock.monotonicNs() < deadlineNs { Thread.sleep(milliseconds: 5) }
+        waitForEnd(untilNs: startedNs + UInt64(timeoutMs) * 1_000_000)
         cancel { _ in true }
+    }
+
+    private func waitForEnd(untilNs deadlineNs: UInt64) {
+        while connectionCount > 0 || acceptingCount.load(ordering: .acquiring) > 0, Clock.monotonicNs() < deadlineNs {
+            Thread.sleep(milliseconds: 5)
+        }
     }
 
     var isStopping: Bool { stopping.load(ordering: .acquiring) }
@@ -88,7 +106,10 @@ public final class DemoServer: Sendable {
                 Thread.sleep(milliseconds: Self.acceptTimeoutMs)
             }
         }
+        // What waits is established for its clients: closing the listener would reset it.
+        while let (stream, peer) = (try? listener.accept(timeoutMs: 0)) ?? nil { serve(stream, peer) }
         listener.close()
+        acceptingCount.subtract(1, ordering: .releasing)
     }
 
     private func serve(_ stream: Stream, _ peer: SocketAddress) {

@@ -84,6 +84,20 @@ public enum Socket {
     public static func listen(
         _ address: SocketAddress, backlog: Int32 = 4096, sharesPort: Bool, isDualStack: Bool = false
     ) throws(SystemError) -> Int32 {
+        let descriptor = try bind(address, sharesPort: sharesPort, isDualStack: isDualStack)
+        do throws(SystemError) {
+            try startListening(descriptor, backlog: backlog)
+            return descriptor
+        } catch {
+            close(descriptor)
+            throw error
+        }
+    }
+
+    /// A bound socket that does not listen yet: who connects is refused, or goes to another of the port.
+    public static func bind(
+        _ address: SocketAddress, sharesPort: Bool, isDualStack: Bool = false
+    ) throws(SystemError) -> Int32 {
         let descriptor = try create(for: address)
         do throws(SystemError) {
             if address.family != .unix {
@@ -93,13 +107,27 @@ public enum Socket {
                 setNoDelay(descriptor)
             }
             try SystemError.check(address.withSockaddr { il_bind(descriptor, $0, $1) }, "bind")
-            try SystemError.check(il_listen(descriptor, backlog), "listen")
             return descriptor
         } catch {
             close(descriptor)
             throw error
         }
     }
+
+    public static func startListening(_ descriptor: Int32, backlog: Int32 = 4096) throws(SystemError) {
+        try SystemError.check(il_listen(descriptor, backlog), "listen")
+    }
+
+    /// Sends new connections of the listener's SO_REUSEPORT group to those of its sockets that began to listen as
+    /// number `first` and up, `count` of them. If there are none, they go to any. What is under way, from SYN on, stays.
+    /// - Returns: whether the kernel does so.
+    @discardableResult
+    public static func steer(_ listener: Int32, first: Int, count: Int) -> Bool {
+        il_steer_reuseport(listener, UInt32(clamping: first), UInt32(clamping: count)) == 0
+    }
+
+    /// New connections of the listener's group go to any of its sockets.
+    public static func unsteer(_ listener: Int32) { _ = il_unsteer_reuseport(listener) }
 
     /// Whether a fresh bind without SO_REUSEPORT succeeds: false means that somebody else holds the port.
     public static func probeBind(_ address: SocketAddress, isDualStack: Bool = false) throws(SystemError) {

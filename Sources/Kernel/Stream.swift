@@ -120,6 +120,16 @@ public final class ListeningSocket: Sendable {
         descriptor = try Socket.listen(address, backlog: backlog, sharesPort: false, isDualStack: isDualStack)
     }
 
+    /// Shares the port with other processes of the same user. It is only bound: `startListening` follows.
+    @inline(never)
+    public init(sharing address: SocketAddress, isDualStack: Bool = false) throws(SystemError) {
+        descriptor = try Socket.bind(address, sharesPort: true, isDualStack: isDualStack)
+    }
+
+    public func startListening(backlog: Int32 = 128) throws(SystemError) {
+        try Socket.startListening(descriptor, backlog: backlog)
+    }
+
     deinit { close() }
 
     /// The port it is bound to; 0 for a Unix-domain socket.

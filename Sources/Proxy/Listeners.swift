@@ -61,8 +61,10 @@ enum Listeners {
         let descriptors: [Int32]
         let port: UInt16
         do throws(SystemError) {
+            // Who takes over listens when it can serve: until then all connections are the other process's.
             (descriptors, port) = try bind(
-                listen, takesOver: settings.takesOver, workerCount: bound.listeners.count)
+                listen, takesOver: settings.takesOver, workerCount: bound.listeners.count,
+                listens: !settings.takesOver)
         } catch {
             let setting = entry == .https ? "INTERLOCK_HTTPS_LISTEN" : "INTERLOCK_HTTP_LISTEN"
             throw ProxyStartError(description: explain(listen, setting: setting, error))
@@ -73,16 +75,17 @@ enum Listeners {
         return port
     }
 
-    /// A listening descriptor for every worker; all of one address. Without success, none stays open.
+    /// A descriptor for every worker; all of one address. Without success, none stays open.
     static func bind(
-        _ listen: ListenAddress, takesOver: Bool, workerCount: Int
+        _ listen: ListenAddress, takesOver: Bool, workerCount: Int, listens: Bool = true
     ) throws(SystemError) -> (descriptors: [Int32], port: UInt16) {
         let listen = try probe(listen, takesOver: takesOver)
         var address = listen.address
         var descriptors: [Int32] = []
         do throws(SystemError) {
             for worker in 0..<workerCount {
-                descriptors.append(try Socket.listen(address, sharesPort: true, isDualStack: listen.isDualStack))
+                descriptors.append(try Socket.bind(address, sharesPort: true, isDualStack: listen.isDualStack))
+                if listens { try Socket.startListening(descriptors[worker]) }
                 guard worker == 0 else { continue }
                 // Port 0: the first worker's choice is everybody's.
                 let port = try Socket.localAddress(descriptors[0]).port

@@ -37,6 +37,8 @@ public final class ProxyServer: Sendable {
     private let collector: Mutex<Thread?>
     private let hasStopped = Atomic<Bool>(false)
     private let publishing: Mutex<Publishing>
+    /// With `takesOver`: the ports of HTTP and HTTPS.
+    private let sharedPorts: Mutex<SharedPorts>
     private let state: Mutex<PublisherState>
 
     /// What only publishers need.
@@ -98,6 +100,7 @@ public final class ProxyServer: Sendable {
         publishing = Mutex(
             Publishing(
                 numbering: numbering, builder: builder, log: TLSReportLog(log: log), newest: publication))
+        sharedPorts = Mutex(SharedPorts(settings.takesOver ? bound.listeners : []))
         state = Mutex(
             PublisherState(
                 table: table,
@@ -107,7 +110,8 @@ public final class ProxyServer: Sendable {
         var threads: [Thread] = []
         for index in 0..<workerCount {
             let seed = WorkerSeed(
-                index: index, shared: shared, mailbox: mailboxes[index], listeners: bound.listeners[index],
+                index: index, shared: shared, mailbox: mailboxes[index],
+                listeners: settings.takesOver ? [] : bound.listeners[index],
                 publication: publication, logRing: logRings.isEmpty ? nil : logRings[index])
             do throws(SystemError) {
                 threads.append(try Thread.start(name: "worker \(index)") { runWorker(seed) })
@@ -148,9 +152,14 @@ public final class ProxyServer: Sendable {
             publishing.numbering.recycle(publishing.numbering.freedServiceSlots)
             publishing.losses.note(table, since: publishing.newest.table, nowNs: Clock.monotonicNs())
             swap(table, counters, &publishing, presumed: table.presumedHealthy(since: publishing.newest.table))
+            sharedPorts.withLock { $0.open(mailboxes, log: log) }
             return version
         }
     }
+
+    /// With `takesOver`: from now on new connections go to the process that took over, if there is one. Those that are
+    /// on their way still come here: give them a moment before `drain`.
+    public func stepAside() { sharedPorts.withLock { $0.stepAside(count: mailboxes.count) } }
 
     /// Takes renewed certificates and other secrets into use: the next handshake has them. Connections stay.
     public func update(secrets: SecretFiles) {
@@ -245,6 +254,7 @@ public final class ProxyServer: Sendable {
     /// Stops accepting, lets requests under way finish, and cuts off what is left after `timeoutMs`.
     public func drain(timeoutMs: Int) {
         let deadlineNs = Clock.monotonicNs() + UInt64(max(0, timeoutMs)) * 1_000_000
+        sharedPorts.withLock { $0.close() }
         for mailbox in mailboxes { mailbox.post(.drain(deadlineNs: deadlineNs)) }
         state.withLock { $0.entryPorts.isFrozen = true }
     }

@@ -108,10 +108,11 @@ extension Worker {
 
     // MARK: The end
 
-    /// How long a connection without a request yet may still bring one.
+    /// How long a connection without a request may still bring one.
     static var drainGraceMs: Int { 1000 }
 
-    /// Stops accepting and closes what is idle; every answer from here on ends its connection.
+    /// Stops accepting; every answer from here on ends its connection. A client cannot know that, and its next request
+    /// may be on the way: what is idle has a moment.
     mutating func drain(deadlineNs: UInt64) {
         if !isDraining {
             for position in listeners.indices { acceptWaiting(position) }
@@ -120,18 +121,12 @@ extension Worker {
         }
         drainDeadlineNs = deadlineNs
         if rooms.count > 0 { endWaits(byNs: deadlineNs) }
-        while let slot = idleClients.oldest { closePolitely(slot) }
         for slot in 0..<UInt32(clients.slotCount) where clients.isInUse(slot) {
             let client = clients[slot]
             guard client.pointee.state == .reading || client.pointee.state == .hello, client.pointee.input.isEmpty,
                 client.pointee.output.isEmpty
             else { continue }
-            if client.pointee.requestCount > 0 {
-                closePolitely(slot)
-            } else {
-                // Its first request may be on the way.
-                setDeadline(client: slot, afterMs: Self.drainGraceMs)
-            }
+            setDeadline(client: slot, afterMs: Self.drainGraceMs)
         }
     }
 

@@ -33,6 +33,7 @@ enum AllInOneRole {
         let controller = Controller(settings: control, log: log) { publisher.publish($0) }
         let admin = try startAdmin(
             settings, life: life, proxy: proxy, controller: controller, publisher: publisher, log: log)
+        if let admin { life.whenReady { admin.open() } }
         let accessLog = try startAccessLog(settings, proxy: proxy)
         do throws(ControllerError) {
             try controller.start()
@@ -47,10 +48,12 @@ enum AllInOneRole {
                 "admin_ports": .string("\(admin?.ports ?? [])"), "workers": .integer(proxySettings.workerCount),
                 "max_connections": .integer(proxySettings.maximumConnections),
             ])
+        if settings.sharesListeners { log.info("ports may be shared with another process", ["how": .string(takeover)]) }
         waitForStop(signals) {
             accessLog?.writer.reopen()
             publisher.reread()
         }
+        if settings.sharesListeners { admin?.stepAside() }
         drain(settings, signals, life: life, proxy: proxy, log: log)
         controller.stop()
         publisher.stop()
@@ -80,12 +83,14 @@ enum AllInOneRole {
             control: { ControlPlane.reading(controller.status, proxy: proxy) },
             tls: { publisher.certificates },
             entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } },
-            tasks: { TasksReading(proxy) })
+            tasks: { TasksReading(proxy) },
+            processNamespace: Machine.processNamespace, takeover: settings.sharesListeners ? takeover : "")
         let server: AdminServer
         do throws(AdminListenError) {
             server = try AdminServer(
                 settings: AdminSettings(
-                    addresses: addresses, token: settings.adminToken, isOpen: settings.adminIsOpen),
+                    addresses: addresses, token: settings.adminToken, isOpen: settings.adminIsOpen,
+                    takesOver: settings.sharesListeners),
                 source: source, log: log)
         } catch {
             throw Interlock.Failure(error)
@@ -138,11 +143,28 @@ enum AllInOneRole {
         }
     }
 
+    /// What becomes of connections whose handshake takes longer than the old process waits.
+    private static var takeover: String {
+        switch Machine.migratesRequests {
+        case true?: "handshakes under way move to the younger process (net.ipv4.tcp_migrate_req is 1)"
+        case false?: "handshakes under way at the end of the drain delay are lost (net.ipv4.tcp_migrate_req is 0)"
+        case nil: "handshakes under way at the end of the drain delay are lost (no net.ipv4.tcp_migrate_req here)"
+        }
+    }
+
+    /// With a shared port: how long handshakes may take that began before new connections went elsewhere.
+    private static let handshakeMs = 500
+
     /// Says "not ready" first, then stops accepting and lets requests finish. A second signal ends at once.
     private static func drain(_ settings: Settings, _ signals: Signals, life: Life, proxy: ProxyServer, log: Log) {
         life.isDraining()
         log.info("draining", ["timeout_ms": .integer(settings.drainTimeoutMs)])
-        let delayEndsNs = Clock.monotonicNs() + UInt64(settings.drainDelayMs) * 1_000_000
+        var delayMs = settings.drainDelayMs
+        if settings.sharesListeners {
+            proxy.stepAside()
+            delayMs = max(delayMs, handshakeMs)
+        }
+        let delayEndsNs = Clock.monotonicNs() + UInt64(delayMs) * 1_000_000
         while Clock.monotonicNs() < delayEndsNs {
             let leftMs = Int((delayEndsNs - Clock.monotonicNs()) / 1_000_000) + 1
             endIfImpatient(signals.wait(timeoutMs: leftMs), log)

@@ -14,6 +14,8 @@ enum Healthcheck {
         case healthy
         /// It answers, but has not been ready yet.
         case starting
+        /// Another process answered, which this one is to take over from.
+        case foreign
         case unhealthy(String)
 
         /// What the check says on standard error, if it fails.
@@ -21,6 +23,7 @@ enum Healthcheck {
             switch self {
             case .healthy: nil
             case .starting: "not ready yet"
+            case .foreign: "not ready yet: the process before it answers"
             case .unhealthy(let reason): reason
             }
         }
@@ -35,7 +38,7 @@ enum Healthcheck {
         do throws(Resolver.Failure) {
             // An instance that listens on every address may have IPv6, IPv4 or both.
             for address in try addresses(of: listen) {
-                finding = ask(address)
+                finding = settings.sharesListeners ? askOwn(address) : ask(address)
                 if finding == .healthy { break }
             }
         } catch {
@@ -60,8 +63,19 @@ enum Healthcheck {
         }
     }
 
+    /// During a takeover two processes answer at the address, each connection by either: asks until it is our own.
+    private static func askOwn(_ address: SocketAddress) -> Finding {
+        let own = Machine.processNamespace
+        for _ in 0..<40 {
+            let finding = ask(address, process: own)
+            if finding != .foreign { return finding }
+        }
+        return .foreign
+    }
+
     /// One GET /healthz.
-    static func ask(_ address: SocketAddress) -> Finding {
+    /// - Parameter process: the namespace of the process that is meant; "" for any.
+    static func ask(_ address: SocketAddress, process: String = "") -> Finding {
         let deadlineNs = Clock.monotonicNs() + UInt64(timeoutMs) * 1_000_000
         do throws(SystemError) {
             let stream = try Stream.connect(to: address, timeoutMs: timeoutMs)
@@ -74,7 +88,7 @@ enum Healthcheck {
                 let bytes = try stream.readSome(maximum: 4096, timeoutMs: leftMs)
                 if bytes.isEmpty { break }
                 answer += bytes
-                if let finding = judge(answer) { return finding }
+                if let finding = judge(answer, process: process) { return finding }
             }
             return .unhealthy("\(address) did not answer in HTTP")
         } catch {
@@ -83,7 +97,7 @@ enum Healthcheck {
     }
 
     /// nil while the head is not whole.
-    static func judge(_ answer: [UInt8]) -> Finding? {
+    static func judge(_ answer: [UInt8], process: String = "") -> Finding? {
         var head = ResponseHead()
         return answer.withUnsafeBytes { buffer in
             let bytes = Bytes(buffer)
@@ -93,13 +107,19 @@ enum Healthcheck {
             case .complete: break
             }
             guard head.status == 200 else { return .unhealthy("/healthz says \(head.status)") }
+            var wasReady: Bool?
+            var answering = ""
             for index in 0..<head.fieldCount {
                 let field = head.field(index)
                 if bytes.slice(field.name).equalsIgnoringCase("interlock-was-ready") {
-                    return bytes.slice(field.value).equals("true") ? .healthy : .starting
+                    wasReady = bytes.slice(field.value).equals("true")
+                } else if bytes.slice(field.name).equalsIgnoringCase("interlock-process") {
+                    answering = bytes.slice(field.value).string()
                 }
             }
-            return .unhealthy("not the admin listener of an Interlock")
+            guard let wasReady else { return .unhealthy("not the admin listener of an Interlock") }
+            if !process.isEmpty, !answering.isEmpty, process != answering { return .foreign }
+            return wasReady ? .healthy : .starting
         }
     }
 }

@@ -7,6 +7,7 @@ final class Life: Sendable {
     private let phase = Atomic<Int>(0)
     private let wasReady = Atomic<Bool>(false)
     private let stopped = Atomic<Bool>(false)
+    private let onReady = Mutex<(@Sendable () -> Void)?>(nil)
 
     private static let starting = 0
     private static let ready = 1
@@ -16,7 +17,15 @@ final class Life: Sendable {
     func becameReady() {
         wasReady.store(true, ordering: .relaxed)
         _ = phase.compareExchange(expected: Self.starting, desired: Self.ready, ordering: .acquiringAndReleasing)
+        let action = onReady.withLock { action in
+            defer { action = nil }
+            return action
+        }
+        action?()
     }
+
+    /// Calls `action` when it becomes ready for the first time, on the thread that says so. To be set before that.
+    func whenReady(_ action: @escaping @Sendable () -> Void) { onReady.withLock { $0 = action } }
 
     func isDraining() { phase.store(Self.draining, ordering: .releasing) }
 

@@ -54,8 +54,9 @@ enum SettingsTable {
         .boolean(
             "INTERLOCK_TAKEOVER", .listeners, \.sharesListeners, default: false,
             """
-            Bind ports that another proxy process of the same user holds (SO_REUSEPORT), for an update without a \
-            gap. Otherwise a taken port is an error.
+            Take over ports that another proxy process of the same user holds (SO_REUSEPORT), for an update without \
+            a gap: listen as soon as there are routes; at the end, leave new connections to the next process. \
+            Otherwise a taken port is an error.
             """
         ),
         .blocks(

@@ -158,6 +158,24 @@ private let close = "Host: x\r\nConnection: close\r\n"
         #expect(try String(decoding: readToEnd(stream), as: UTF8.self).contains("352441c2"))
     }
 
+    /// As a well-behaved program does: it finishes what it has, and says so on the connections it leaves.
+    @Test func stopAnswersWhatAKeptConnectionStillBrings() throws {
+        let fixture = try Fixture()
+        let kept = try fixture.connect()
+        try kept.writeAll(Array("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n".utf8), timeoutMs: 1000)
+        _ = try readHead(kept)
+        #expect(eventually { fixture.server.connectionCount == 1 && fixture.server.busyCount == 0 })
+        let server = fixture.server
+        let stopper = try Thread.start(name: "stopper") { server.stop(timeoutMs: 5000) }
+        #expect(eventually { server.isStopping })
+        try kept.writeAll(Array("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n".utf8), timeoutMs: 1000)
+        let rest = try String(decoding: readToEnd(kept), as: UTF8.self)
+        #expect(rest.contains("Connection: close\r\n") && rest.contains(#""path":"/2""#))
+        kept.close()
+        stopper.join()
+        #expect(fixture.server.connectionCount == 0)
+    }
+
     @Test func stopLetsARequestFinishAndClosesIdleConnections() throws {
         let fixture = try Fixture()
         let idle = try fixture.connect()

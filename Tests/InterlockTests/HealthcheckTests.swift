@@ -25,6 +25,19 @@ import Testing
         #expect(Healthcheck.judge(Array(answer.utf8)) == expected)
     }
 
+    /// During a takeover the process before this one may answer.
+    @Test(
+        arguments: [
+            ("pid:[7]", .healthy), ("pid:[8]", .foreign), ("", .healthy),
+        ] as [(String, Healthcheck.Finding)])
+    func onlyTheOwnProcessCounts(_ answering: String, _ expected: Healthcheck.Finding) {
+        let answer =
+            "HTTP/1.1 200 OK\r\nInterlock-Was-Ready: true\r\nInterlock-Process: \(answering)\r\n"
+            + "Content-Length: 0\r\n\r\n"
+        #expect(Healthcheck.judge(Array(answer.utf8), process: "pid:[7]") == expected)
+        #expect(Healthcheck.judge(Array(answer.utf8)) == .healthy)
+    }
+
     @Test func onlyAFailureComplains() {
         #expect(Healthcheck.Finding.healthy.complaint == nil)
         #expect(Healthcheck.Finding.starting.complaint == "not ready yet")

@@ -40,6 +40,42 @@ import Testing
         }
     }
 
+    /// What a takeover stands on: sockets of a port are numbered as they began to listen, and a number that nobody has
+    /// any more leaves the choice to the kernel.
+    @Test func newConnectionsAreSteeredWithinAPort() throws {
+        var listeners = [try Socket.bind(.loopback, sharesPort: true)]
+        defer { for listener in listeners { Socket.close(listener) } }
+        let address = SocketAddress.loopback(port: try Socket.localAddress(listeners[0]).port)
+        for _ in 0..<3 { listeners.append(try Socket.bind(address, sharesPort: true)) }
+        for listener in listeners { try Socket.startListening(listener) }
+
+        /// How many of 64 connections came to each listener.
+        func spread() throws -> [Int] {
+            let clients = try (0..<64).map { _ in try Stream.connect(to: address, timeoutMs: 5000) }
+            var peer = address
+            let counts = listeners.map { listener in
+                var count = 0
+                while case let result = Socket.accept(listener, peer: &peer), !result.isFailure {
+                    Socket.close(Int32(result.raw))
+                    count += 1
+                }
+                return count
+            }
+            for client in clients { client.close() }
+            return counts
+        }
+        #expect(Socket.steer(listeners[0], first: 2, count: 2))
+        let both = try spread()
+        #expect(both[0] == 0 && both[1] == 0 && both[2] > 0 && both[2] + both[3] == 64)
+        #expect(Socket.steer(listeners[0], first: 2, count: 1))
+        Socket.close(listeners.removeFirst())
+        #expect(try spread()[0] == 0)
+        Socket.close(listeners.removeFirst())
+        #expect(try spread().reduce(0, +) == 64)
+        Socket.unsteer(listeners[0])
+        #expect(try spread().allSatisfy { $0 > 0 })
+    }
+
     @Test func aTakenPortIsAnError() throws {
         let listener = try ListeningSocket(.loopback)
         #expect(throws: SystemError.self) { try Socket.probeBind(.loopback(port: listener.localPort)) }

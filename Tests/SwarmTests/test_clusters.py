@@ -1,5 +1,5 @@
-"""Two groups of proxies on one Swarm, and apps that publish their ports on the nodes: updates of either fail no request.
-GETs: tasks without an overlay network have no two seconds between the decision to stop them and the signal."""
+"""Two groups of proxies on one Swarm, and apps that publish their ports on the nodes: updates of either fail no
+request. GETs: tasks without an overlay network have no two seconds between the decision to stop them and the signal."""
 
 import contextlib
 

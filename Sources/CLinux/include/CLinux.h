@@ -53,6 +53,11 @@ int il_shutdown(int descriptor, int how);
 int il_set_option(int descriptor, int level, int option, int value);
 int il_get_option(int descriptor, int level, int option, int *value);
 int il_set_linger_reset(int descriptor);
+/// New connections of that listener's SO_REUSEPORT group go to its sockets `first` to `first + count - 1`, counted in
+/// the order in which they began to listen; if there is none of that number, to any, as without it.
+int il_steer_reuseport(int descriptor, uint32_t first, uint32_t count);
+/// Takes that back; -ENOENT if there was nothing.
+int il_unsteer_reuseport(int descriptor);
 /// Bytes written that the peer has not acknowledged (SIOCOUTQ).
 int il_queued_count(int descriptor);
 int il_close(int descriptor);
