@@ -8,6 +8,7 @@ import pytest
 
 from harness import wait_until
 from lab.load import SteadyLoad
+from lab.swarm import timestamp
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -45,6 +46,20 @@ def test_a_start_first_update_of_one_replica(proxy, deployed, swarm, figure):
         updated(swarm, "one", "--force")
         load.wait_for(200)
     load.expect_no_failure(figure, "forced update, start-first, 1 replica", longest=5)
+
+
+def test_a_stop_first_update_of_one_replica(proxy, deployed, swarm, figure):
+    """By design nobody is there between the old task and the new one: requests wait (`hold`), on its default."""
+    deployed("held", 1)
+    with SteadyLoad(proxy, "held.test") as load:
+        updated(swarm, "held", "--force")
+        load.wait_for(200)
+    running = timestamp(swarm.tasks("held", "running")[0]["Status"]["Timestamp"])
+    answered = load.report["longest_at"] + load.report["longest"]
+    figure(f"held requests were answered {answered - running:.2f} s after the new task ran")
+    load.expect_no_failure(figure, "forced update, stop-first, 1 replica, held", longest=30)
+    # Looks are 250 ms apart, and a task that runs does not listen yet.
+    assert answered - running < 3
 
 
 def test_scaling_down_and_up(proxy, deployed, swarm, figure):
