@@ -119,7 +119,8 @@ public enum Socket {
     }
 
     /// Sends new connections of the listener's SO_REUSEPORT group to those of its sockets that began to listen as
-    /// number `first` and up, `count` of them. If there are none, they go to any. What is under way, from SYN on, stays.
+    /// number `first` and up, `count` of them. If there are none, they go to any. What is under way, from SYN on,
+    /// stays.
     /// - Returns: whether the kernel does so.
     @discardableResult
     public static func steer(_ listener: Int32, first: Int, count: Int) -> Bool {

@@ -87,7 +87,8 @@ def test_a_node_is_cut_off(swarm, proxy_on, services, figure):
 
 
 def test_a_manager_restarts_its_engine(swarm, proxy_on, services, figure):
-    """Tasks and proxy are on the other node, a manager too: for a while nobody there can say what the Swarm is. The last test: the manager's tasks and its overlay do not come back at once."""
+    """Tasks and proxy are on the other node, a manager too: for a while nobody there can say what the Swarm is.
+    The last test: the manager's tasks and its overlay do not come back at once."""
     swarm.promote(swarm.worker)
     # Its tasks bring the network to the node.
     services("steady", hosts="steady.test", replicas=2, constraint=f"node.hostname=={swarm.worker.name}")
