@@ -82,7 +82,8 @@ struct SwarmMapping {
         return .leftOut(findings)
     }
 
-    /// What a service that is left out asks for: by its labels, or by those before its last update if it cannot be told.
+    /// What a service that is left out asks for: by its labels, or by those before its last update if it cannot be
+    /// told.
     private func claimant(_ service: SwarmService, _ reading: LabelReading) -> Candidate? {
         let isTold = !reading.problems.contains {
             $0.kind == .badValue && ["hosts", "default_backend", "tcp_port"].contains($0.label)
