@@ -31,6 +31,8 @@ final class HealthLab {
         let log = try Collected<String>()
         self.log = log
         var settings = ProxySettings()
+        // Health alone is looked at: nobody waits for a task that comes back.
+        settings.holdMs = 0
         settings.workerCount = workerCount
         settings.httpListen = [ListenAddress(address: .loopback)]
         change(&settings)
