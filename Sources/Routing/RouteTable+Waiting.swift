@@ -1,7 +1,7 @@
 // What services say about requests that have no task yet. It is asked only when such a request turns up, so it lies
 // apart from the entries that every request reads.
 
-public import Model
+internal import Model
 
 /// What a service says about requests that have to wait. -1 means that the global setting holds.
 public struct WaitingEntry: BitwiseCopyable, Sendable {

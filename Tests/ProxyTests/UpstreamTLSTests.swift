@@ -223,7 +223,7 @@ private func facts(_ head: PlainHead) -> String {
         var random = SeededRandom(seed: 5)
         let body = random.bytes(6 << 20)
         for _ in 0..<2 {
-            let answer = try client.ask("POST", "web.test", body: body)
+            let answer = try client.ask("PUT", "web.test", body: body)
             #expect(answer.body == body)
         }
         #expect(lab.tasks[0].seen.connectionCount == 1)
