@@ -75,9 +75,7 @@ public final class ProxyServer: Sendable {
         do throws(SystemError) {
             publisherMailbox = try Mailbox()
             proberMailbox = try Mailbox()
-            var boxes: [Mailbox<WorkerMessage>] = []
-            for _ in 0..<workerCount { boxes.append(try Mailbox()) }
-            mailboxes = boxes
+            mailboxes = try (0..<workerCount).map { _ throws(SystemError) in try Mailbox() }
         } catch {
             throw ProxyStartError(description: "cannot start the workers: \(error)")
         }
