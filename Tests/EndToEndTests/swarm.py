@@ -12,7 +12,8 @@ class Swarm:
     def __init__(self, engine, interlock, environment=None, backend=None):
         self.engine = engine
         self.tasks = {}
-        self.interlock, self.environment = interlock, environment or {}
+        # What has no task is seen at once, not after a wait.
+        self.interlock, self.environment = interlock, {"INTERLOCK_HOLD": "0"} | (environment or {})
         self.port = None
         self._backends = contextlib.ExitStack()
         self.proxy = None
