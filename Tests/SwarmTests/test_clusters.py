@@ -10,7 +10,7 @@ from images import IMAGE, NETWORK
 from lab.load import SteadyLoad
 from lab.proxied import Proxied
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lab.load import SteadyLoad
 from lab.network import run
 from lab.proxied import Proxied
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

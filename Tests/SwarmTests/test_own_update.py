@@ -11,7 +11,7 @@ from lab import Swarm
 from lab.load import SteadyLoad
 from lab.proxied import Proxied
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 HOST_STACK_FILE = CONTEXT / "stack-host.yaml"
 SETTINGS = {"INTERLOCK_IMAGE": IMAGE, "INTERLOCK_ADMIN_OPEN": "true", "INTERLOCK_ACCESS_LOG": "off"}
 
