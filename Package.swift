@@ -69,7 +69,7 @@ let package = Package(
         .testTarget(name: "KernelTests", dependencies: ["Kernel", "Support"], swiftSettings: common),
         .testTarget(name: "WireTests", dependencies: ["Wire", "Support"], swiftSettings: common),
         .testTarget(name: "ModelTests", dependencies: ["Model"], swiftSettings: common),
-        .testTarget(name: "RoutingTests", dependencies: ["Routing", "Model"], swiftSettings: common),
+        .testTarget(name: "RoutingTests", dependencies: ["Routing", "Model", "Support"], swiftSettings: common),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL", "Kernel", "Support"], swiftSettings: common),
         .testTarget(
             name: "SecretsTests", dependencies: ["Secrets", "Model", "Kernel", "Support"], swiftSettings: common),
@@ -78,7 +78,7 @@ let package = Package(
             name: "ProxyTests",
             dependencies: ["Proxy", "Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel", "Support"],
             swiftSettings: common),
-        .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "Model"], swiftSettings: common),
+        .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "Model", "Support"], swiftSettings: common),
         .testTarget(
             name: "DockerTests", dependencies: ["Docker", "Discovery", "Model", "Kernel", "Support"],
             exclude: ["Recordings"], swiftSettings: common),

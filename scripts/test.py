@@ -20,6 +20,8 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".build" / "test-logs"
+# Side by side: these tests wait most of their time.
+SIDE_BY_SIDE = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
 PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
 # Tests of HTTP that are run again with everything sent over TLS; what speaks of plain HTTP is marked `plain`.
 OVER_TLS = [f"Tests/EndToEndTests/{name}.py" for name in (
@@ -73,7 +75,8 @@ def prepare(*command):
 
 def parts(is_long):
     marks = [] if is_long else ["-m", "not long"]
-    quick = ["-m", "not long and not load"]
+    quick = [*SIDE_BY_SIDE, "-m", "not long and not load"]
+    alone = ["-m", "long or load" if is_long else "load and not long"]
     suppressed = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
     watched = {"LD_PRELOAD": FUTEX, "TSAN_OPTIONS": f"halt_on_error=0:suppressions={SUPPRESSIONS}"}
     return [
@@ -88,7 +91,8 @@ def parts(is_long):
         ]),
         Part("e2e", "the real binary on loopback, and again over TLS", 15, [
             prepare("scripts/build.sh"),
-            pytest("Tests/EndToEndTests", *marks),
+            pytest("Tests/EndToEndTests", *quick),
+            pytest("Tests/EndToEndTests", *alone),
             pytest(*OVER_TLS, *quick, environment={"INTERLOCK_TEST_TLS": "1"}),
         ]),
         Part("image", "image and compose file on a real engine", 5, [

@@ -59,8 +59,10 @@ final class HealthBoard: Sendable {
 
     func update(_ change: (inout sending State) -> Void) { state.withLock { change(&$0) } }
 
-    func report() -> HealthReport {
-        let state = state.withLock { $0 }
+    /// Made under the lock: the prober changes its dictionaries in place.
+    func report() -> HealthReport { state.withLock { Self.report($0) } }
+
+    private static func report(_ state: borrowing State) -> HealthReport {
         var report = HealthReport()
         for (identity, probed) in state.probed {
             var reading = TaskHealthReading()

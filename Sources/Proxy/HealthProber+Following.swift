@@ -61,7 +61,7 @@ extension HealthProber {
         isPanicChanged = true
         let passing = table.upstreamIdentities
         seed.board.update { state in
-            state.passedOver = state.passedOver.filter { Self.contains(passing, $0.key) }
+            state.passedOver = state.passedOver.filter { passing.containsAscending($0.key) }
         }
     }
 
@@ -110,16 +110,6 @@ extension HealthProber {
             let delayMs = lastMs * Double(index) / Double(fresh.count)
             setDeadline(slot, nowNs + UInt64(delayMs * 1_000_000))
         }
-    }
-
-    private static func contains(_ identities: [UInt64], _ identity: UInt64) -> Bool {
-        var low = 0
-        var high = identities.count
-        while low < high {
-            let middle = (low + high) / 2
-            if identities[middle] < identity { low = middle + 1 } else { high = middle }
-        }
-        return low < identities.count && identities[low] == identity
     }
 }
 

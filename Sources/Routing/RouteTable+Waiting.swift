@@ -31,7 +31,7 @@ extension RouteTable {
     public func servicesBehind(pool index: Int32) -> [Int32] { mergedPools[index] ?? [pool(index).service] }
 
     /// Whether it names an upstream, in whatever state.
-    public func names(_ identity: UInt64) -> Bool { contains(upstreamIdentities, identity) }
+    public func names(_ identity: UInt64) -> Bool { upstreamIdentities.containsAscending(identity) }
 
     /// Positions of the services of whose upstreams some were members of the old table and are not ready in this one.
     public func servicesWithLosses(since old: RouteTable) -> [Int32] {

@@ -145,17 +145,7 @@ public final class RouteTable: Sendable {
     }
 
     /// Whether an upstream is ready in this table.
-    public func isReady(_ identity: UInt64) -> Bool { contains(readyIdentities, identity) }
-
-    func contains(_ identities: [UInt64], _ identity: UInt64) -> Bool {
-        var low = 0
-        var high = identities.count
-        while low < high {
-            let middle = (low + high) / 2
-            if identities[middle] < identity { low = middle + 1 } else { high = middle }
-        }
-        return low < identities.count && identities[low] == identity
-    }
+    public func isReady(_ identity: UInt64) -> Bool { readyIdentities.containsAscending(identity) }
 
     /// Upstreams of the old table that are not in this one at all, ascending: their state can be forgotten once their
     /// last connection is closed.

@@ -86,7 +86,7 @@ private final class SecretFailureMemory: Sendable {
     }
 
     var problems: [CertificateProblem] {
-        told.withLock { $0 }.sorted { $0.key < $1.key }.map { name, reason in
+        told.withLock { $0.sorted { $0.key < $1.key } }.map { name, reason in
             CertificateProblem(
                 certificate: name, code: name == ticketKey ? "ticket_key" : "missing", message: "\(name): \(reason)")
         }

@@ -1,5 +1,6 @@
 // Services that meet on a host and path, files, containers, and the order of everything.
 
+import Support
 import Discovery
 import Model
 import Testing
@@ -254,26 +255,13 @@ func orderDoesNotMatter(seed: Int) {
     let expected = snapshot(of: inventory)
     #expect(expected.problems().isEmpty)
     #expect(expected.configuration.routes.count > 8)
-    var random = SeededShuffle(state: UInt64(seed + 1))
+    var random = SeededRandom(seed: UInt64(seed + 1))
     inventory.services.shuffle(using: &random)
     inventory.tasks.shuffle(using: &random)
     inventory.networks.shuffle(using: &random)
     inventory.containers.shuffle(using: &random)
     inventory.files.shuffle(using: &random)
     #expect(snapshot(of: inventory) == expected)
-}
-
-/// SplitMix64.
-struct SeededShuffle: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
 }
 
 @Test(

@@ -1,5 +1,6 @@
 // Redirects of all services together: no chain of them comes back to where it began.
 
+import Support
 import Discovery
 import Model
 import Testing
@@ -147,7 +148,7 @@ extension HostPattern {
 
 @Test("no URL is redirected for ever, whatever is asked for, and a kept set can be asked for again", arguments: 0..<120)
 func noURLIsRedirectedForEver(seed: Int) {
-    var random = SeededShuffle(state: UInt64(seed + 77))
+    var random = SeededRandom(seed: UInt64(seed + 77))
     let names = ["a.test", "b.test", "c.test", "x.w.test", "*.w.test", "*.test"]
     let targets = ["a.test", "b.test", "c.test", "x.w.test", "y.w.test", "z.test", "a.test:8080", "other.org"]
     var files: [ServicesFile] = []

@@ -1,5 +1,6 @@
 // Entry ports for TCP: what comes of `tcp_port` with and without hosts and certificates, and who shares a port.
 
+import Support
 import Discovery
 import Model
 import Testing
@@ -190,7 +191,7 @@ private func ports(_ port: Port) {
 
 @Test("the order of the input changes nothing, TLS and entry ports included", arguments: 0..<40)
 func orderChangesNoHosts(seed: Int) {
-    var random = SeededShuffle(state: UInt64(seed + 5))
+    var random = SeededRandom(seed: UInt64(seed + 5))
     var files: [ServicesFile] = []
     for index in 0..<14 {
         var labels = ["hosts": ["a.test", "b.test", "*.test", "a.test,*.test"].randomElement(using: &random) ?? ""]

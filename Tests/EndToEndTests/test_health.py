@@ -181,7 +181,9 @@ def test_probes_over_tls(interlock, backend):
     proxy = interlock([service("web", [good, foreign], **labels)], secrets=secrets)
     wait_for_health(proxy, healthy=[good], unhealthy=[foreign])
     assert upstreams(proxy)[foreign.port]["last_failure"] == "the task's certificate is not accepted"
-    assert any(line.startswith("GET /up HTTP/1.1") for line in good.requests) and foreign.requests == []
+    # A task counts as healthy from the start, before it was asked.
+    wait_until(lambda: any(line.startswith("GET /up HTTP/1.1") for line in good.requests), message="a probe")
+    assert foreign.requests == []
     assert {each["name"] for each in good.connections} == {"web.test"}
     assert [proxy.get().status for _ in range(6)] == [200] * 6
     # Plain HTTP where TLS is asked for.

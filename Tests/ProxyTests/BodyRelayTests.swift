@@ -2,6 +2,7 @@
 // decoder of this file's own, which knows nothing of the proxy's.
 
 @testable import Proxy
+import Support
 import Kernel
 import Testing
 import Wire

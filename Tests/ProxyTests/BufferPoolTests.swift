@@ -1,6 +1,7 @@
 // Pooled buffers: what is appended comes out again, memory grows and is given back, and the count of bytes agrees.
 
 @testable import Proxy
+import Support
 import Kernel
 import Testing
 import Wire

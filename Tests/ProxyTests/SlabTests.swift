@@ -1,6 +1,7 @@
 // Slots keep their address, generations tell stale names, memory is reused, and every element is destroyed once.
 
 @testable import Proxy
+import Support
 import Testing
 
 private final class Tally {

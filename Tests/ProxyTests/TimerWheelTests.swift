@@ -1,6 +1,7 @@
 // The wheel against a virtual clock: never early, at most a tick late, and the same as a plain list of deadlines.
 
 @testable import Proxy
+import Support
 import Testing
 
 private let tickNs = TimerWheel.tickNs

@@ -1,6 +1,7 @@
 // The small pieces of a worker's state, each against a plain model of it.
 
 @testable import Proxy
+import Support
 import Kernel
 import Model
 import Testing

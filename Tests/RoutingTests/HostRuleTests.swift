@@ -1,6 +1,7 @@
 // What holds for hosts and entry ports in a compiled table, against the rules written down naively, and the numbers of
 // what only they use.
 
+import Support
 import Model
 import Routing
 import Testing
@@ -167,7 +168,7 @@ private func ports() -> Snapshot {
 
 @Test("server names of ports agree with the naive rules", arguments: 0..<60)
 func serverNamesAgreeWithNaiveRules(seed: Int) {
-    var random = SeededGenerator(seed: UInt64(seed + 900))
+    var random = SeededRandom(seed: UInt64(seed + 900))
     let labels = ["a", "b", "ab", "longer-label-0", "x"]
     func name() -> String {
         (0..<Int.random(in: 1...4, using: &random)).map { _ in labels.randomElement(using: &random)! }

@@ -1,5 +1,6 @@
 // Host and path rules row by row, and a seeded comparison against the naive reference.
 
+import Support
 import Model
 import Routing
 import Testing
@@ -95,7 +96,7 @@ func manyLabels() {
 
 @Test("the table agrees with the naive rules", arguments: 0..<60)
 func agreesWithNaiveRules(seed: Int) {
-    var random = SeededGenerator(seed: UInt64(seed))
+    var random = SeededRandom(seed: UInt64(seed))
     let labels = ["a", "b", "c", "ab", "longer-label-0", "x"]
     let segments = ["a", "b", "ab", "app", "apple", "x", "a-rather-long-segment", ""]
     func name() -> String {
@@ -130,20 +131,5 @@ func agreesWithNaiveRules(seed: Int) {
         case .unknownPath: #expect(expected.match == "unknownPath", "\(host) \(path)")
         case .route(let index): #expect(routes[Int(index)] == expected.route, "\(host) \(path)")
         }
-    }
-}
-
-/// SplitMix64: the same sequence for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 1 }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
     }
 }

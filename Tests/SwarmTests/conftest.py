@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import Interlock, wait_until
-from images import IMAGE, NETWORK, STACK_FILE, build_image
+from images import IMAGE, NETWORK, STACK_FILE, build_image, two_nodes
 from lab import Swarm
 from lab.proxied import Proxied
 
@@ -60,11 +60,7 @@ def engine(rootfs):
 
 @pytest.fixture(scope="session")
 def swarm(rootfs):
-    """Two nodes, the image on both, an overlay network."""
-    with Swarm(2) as lab:
-        build_image(lab.manager)
-        lab.manager.send_image(IMAGE, lab.worker)
-        lab.manager.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+    with two_nodes() as lab:
         yield lab
 
 

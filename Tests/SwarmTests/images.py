@@ -3,10 +3,13 @@
 IMAGE is proxy and backend in one; TLS_IMAGE speaks TLS itself, with the certificate of its secret `app`.
 """
 
+import contextlib
 import pathlib
 import re
 import shutil
 import subprocess
+
+from lab import Swarm
 
 IMAGE = "localhost:1/interlock:test"
 TLS_IMAGE = "localhost:1/tls-app:test"
@@ -22,6 +25,16 @@ ENTRYPOINT ["/openssl", "s_server", "-accept", "8443", "-www", "-cert", "/run/se
 def build_image(node):
     """docker/Dockerfile over docker/rootfs, in that node's store."""
     node.docker("build", "--quiet", "--tag", IMAGE, CONTEXT, timeout=180)
+
+
+@contextlib.contextmanager
+def two_nodes():
+    """A Swarm of two nodes, the image on both, an overlay network."""
+    with Swarm(2) as lab:
+        build_image(lab.manager)
+        lab.manager.send_image(IMAGE, lab.worker)
+        lab.manager.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+        yield lab
 
 
 def build_tls_image(node, directory):

@@ -7,8 +7,7 @@ import signal
 import pytest
 
 from harness import wait_until
-from images import IMAGE, NETWORK, build_image
-from lab import Swarm
+from images import IMAGE, NETWORK, two_nodes
 from lab.load import SteadyLoad
 from lab.network import run
 from lab.proxied import Proxied
@@ -18,10 +17,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 @pytest.fixture(scope="module")
 def swarm(rootfs):
-    with Swarm(2) as lab:
-        build_image(lab.manager)
-        lab.manager.send_image(IMAGE, lab.worker)
-        lab.manager.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+    with two_nodes() as lab:
         yield lab
 
 

@@ -12,8 +12,7 @@ import time
 import pytest
 
 from harness import RawConnection, certificate, wait_until
-from images import IMAGE, NETWORK, STACK_FILE, TLS_IMAGE, build_image, build_tls_image
-from lab import Swarm
+from images import IMAGE, NETWORK, STACK_FILE, TLS_IMAGE, build_tls_image, two_nodes
 from lab.proxied import Load, Proxied
 
 pytestmark = pytest.mark.timeout(240)
@@ -32,12 +31,9 @@ services:
 
 @pytest.fixture(scope="module")
 def swarm(rootfs, tmp_path_factory):
-    with Swarm(2) as lab:
-        build_image(lab.manager)
+    with two_nodes() as lab:
         build_tls_image(lab.manager, tmp_path_factory.mktemp("tls-app"))
-        for image in (IMAGE, TLS_IMAGE):
-            lab.manager.send_image(image, lab.worker)
-        lab.manager.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+        lab.manager.send_image(TLS_IMAGE, lab.worker)
         lab.promote(lab.worker)
         yield lab
 

@@ -2,6 +2,7 @@
 // and the task a worker picks: the schedule, the lister and what it believes, the mapping, the table and its numbers.
 // After each list it holds the table against the oracle.
 
+import Support
 import Discovery
 import Model
 import Routing
@@ -21,7 +22,7 @@ struct SimulatedControlPlane {
     private var schedule = PollSchedule(quietMs: 5000, busyMs: 250)
     private var pass = MappingPass(mapping: MappingSettings())
     private var oracle: SwarmOracle
-    private var random: SimulationRandom
+    private var random: SeededRandom
     private var nodeChangedAtNs: UInt64?
     private var isFirst = true
 
@@ -40,7 +41,7 @@ struct SimulatedControlPlane {
         engine = SimulatedEngine(swarm: SimulatedSwarm(seed: seed, losesEvents: !isCalm), seed: seed)
         lister = DockerLister(client: engine, labelPrefix: "com.docker.lb.", ownCandidates: [], note: { _ in })
         oracle = SwarmOracle(flaw: flaw)
-        random = SimulationRandom(seed: seed ^ 0xC0C0)
+        random = SeededRandom(seed: seed ^ 0xC0C0)
         table = RouteTable(compiling: Snapshot(), version: 0, numbering: &numbering)
     }
 

@@ -1,6 +1,7 @@
 // Owns the engine between a simulated Swarm and the lister: it answers calls in the API's words, in any order of
 // elements, takes its time meanwhile, and goes wrong as it is told to. It notes what it said, for the oracle.
 
+import Support
 import Discovery
 import Model
 
@@ -32,13 +33,13 @@ final class SimulatedEngine: EngineCalls {
     /// One element of each list makes no sense.
     var breaksElements = false
     private var callCount = 0
-    private var random: SimulationRandom
+    private var random: SeededRandom
 
     let version: DockerVersion? = DockerVersion(1, 41)
 
     init(swarm: SimulatedSwarm, seed: UInt64) {
         self.swarm = swarm
-        random = SimulationRandom(seed: seed ^ 0xE4E4)
+        random = SeededRandom(seed: seed ^ 0xE4E4)
     }
 
     func begin(_ trouble: Trouble) {

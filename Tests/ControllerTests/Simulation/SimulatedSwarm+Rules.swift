@@ -1,6 +1,7 @@
 // What swarmkit does by itself, and what people and hardware do to it.
 
 import Discovery
+import Support
 
 extension SimulatedSwarm {
     mutating func perform(_ step: Step) {

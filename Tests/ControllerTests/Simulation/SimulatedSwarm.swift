@@ -2,23 +2,9 @@
 // own. What happens, and when, comes from one seed. It knows nothing of lists, routes or the proxy.
 
 import Discovery
+import Support
 
-/// SplitMix64: the same numbers for the same seed on every machine.
-struct SimulationRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
-    }
-
-    mutating func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
-    mutating func oneIn(_ count: Int) -> Bool { number(1...count) == 1 }
+extension SeededRandom {
     mutating func ms(_ range: ClosedRange<Int>) -> UInt64 { UInt64(number(range)) * 1_000_000 }
 }
 
@@ -85,7 +71,7 @@ struct SimulatedSwarm {
     private(set) var hints: [UInt64] = []
     /// Tasks whose process ended because it was told to, in order.
     private(set) var stopped: [String] = []
-    var random: SimulationRandom
+    var random: SeededRandom
     /// No order is given any more: what is under way comes to its end.
     var isSettling = false
     /// Events come at once or late, or never.
@@ -100,7 +86,7 @@ struct SimulatedSwarm {
     private var lastName = 0
 
     init(seed: UInt64, losesEvents: Bool) {
-        random = SimulationRandom(seed: seed)
+        random = SeededRandom(seed: seed)
         self.losesEvents = losesEvents
         state.nodes = (1...3).map { ModelNode(id: "n\($0)", version: 1) }
         for _ in 0..<3 { createService() }

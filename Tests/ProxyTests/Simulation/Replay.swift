@@ -2,6 +2,7 @@
 // scenario leaves open is drawn here from the seed of the cuts: how bytes are cut, how much a socket takes at once.
 
 @testable import Proxy
+import Support
 import Kernel
 import Model
 import Routing

@@ -1,5 +1,7 @@
 // Makes a scenario from a seed. Every choice is independent, so that the odd cases meet each other.
 
+import Support
+
 extension Scenario {
     init(seed: UInt64) {
         self.init()

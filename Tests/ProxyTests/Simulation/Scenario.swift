@@ -1,6 +1,8 @@
 // Owns what happens in one simulation: a request, and what each task that it may meet does with it, as steps whose
 // order is fixed. Only how the bytes within a step are cut is left open, so that the outcome must not depend on it.
 
+import Support
+
 struct Scenario {
     enum Framing: Equatable { case none, length, chunked, untilClose }
 

@@ -2,12 +2,12 @@
 // on every machine, so that a failure is named by one number and can be run again.
 
 /// SplitMix64.
-struct SeededRandom: RandomNumberGenerator {
+public struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
+    public init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
 
-    mutating func next() -> UInt64 {
+    public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var value = state
         value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -16,16 +16,16 @@ struct SeededRandom: RandomNumberGenerator {
     }
 
     /// A number of the range.
-    mutating func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
+    public mutating func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
 
     /// True once in `count` times.
-    mutating func oneIn(_ count: Int) -> Bool { number(1...count) == 1 }
+    public mutating func oneIn(_ count: Int) -> Bool { number(1...count) == 1 }
 
     /// One of the elements.
-    mutating func choice<Element>(_ elements: [Element]) -> Element { elements[number(0...elements.count - 1)] }
+    public mutating func choice<Element>(_ elements: [Element]) -> Element { elements[number(0...elements.count - 1)] }
 
     /// Bytes without meaning.
-    mutating func bytes(_ count: Int) -> [UInt8] {
+    public mutating func bytes(_ count: Int) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(count)
         while bytes.count < count {
