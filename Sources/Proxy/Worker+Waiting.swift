@@ -59,6 +59,9 @@ extension Worker {
         return longest
     }
 
+    /// Half of the connections that the worker may have wait, for whatever services: the other half serves the rest.
+    private var isCrowded: Bool { rooms.count >= max(1, connectionShare / 2) }
+
     private func waitVerdict(_ slot: UInt32, _ outcome: Outcome, isFull: Bool) -> WaitVerdict {
         let exchange = exchanges[slot]
         let client = clients[exchange.pointee.client]
@@ -72,7 +75,7 @@ extension Worker {
         let pool = poolIndex(of: slot, in: publication)
         let waiter = exchange.pointee.waiter
         let waited = waiter != Slab<Waiter>.none
-        let isRoomFull = !waited && rooms.count(in: room(of: slot)) >= WaitingRooms.capacity
+        let isRoomFull = !waited && (rooms.count(in: room(of: slot)) >= WaitingRooms.capacity || isCrowded)
         if isFull {
             let queuedSinceNs = waited ? rooms.waiters[waiter].pointee.queuedSinceNs : 0
             let limitNs = UInt64(queueTimeoutMs(pool, in: publication)) * 1_000_000

@@ -362,3 +362,26 @@ def test_no_more_than_a_thousand_wait(interlock, backend):
             assert connection.read_response().status == 503
     wait_for_waiting(proxy, 0)
     assert memory < 200 << 20, f"{memory} bytes for 1,000 waiting requests"
+
+
+def test_services_without_tasks_leave_room_for_the_others(interlock, backend):
+    """Twenty connections are allowed; those that wait, of two services, never take more than ten of them."""
+    tasks = {name: backend() for name in ("one", "two", "well")}
+    services = [service(name, [task], hosts=f"{name}.test") for name, task in tasks.items()]
+    proxy = interlock(services, environment={**HOLD, "INTERLOCK_MAX_CONNECTIONS": "20"})
+    assert all(proxy.get(host=f"{name}.test").status == 200 for name in tasks)
+    take_out(proxy, *(service(name, [], hosts=f"{name}.test") for name in ("one", "two")), services[2])
+    with contextlib.ExitStack() as stack:
+        refused = 0
+        for number in range(16):
+            connection = stack.enter_context(proxy.connect())
+            connection.request(host="one.test" if number % 2 else "two.test", headers=[("Accept", "application/json")])
+            if number < 10:
+                wait_until(lambda: sum(proxy.metric("interlock_service_waiting", service=name) or 0
+                                       for name in ("one", "two")) == number + 1)
+                continue
+            answer = connection.read_response()
+            assert (answer.status, answer.json()["error"]) == (503, "queue_full")
+            refused += 1
+        assert refused == 6
+        assert proxy.get(host="well.test").status == 200
