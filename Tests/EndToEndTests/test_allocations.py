@@ -3,36 +3,17 @@
 A preloaded library counts every call of malloc and its kin in a file that the test reads before and after.
 """
 
-import mmap
-import os
-import pathlib
-import shutil
-import struct
-import subprocess
-
 import pytest
 
-from harness import RawConnection, binary_path, service
+from harness import RawConnection, service
 from harness.backend import response
+from harness.preload import Counter
 
 COUNTER = r"""
-#define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
-static unsigned long nowhere, *count = &nowhere;
-__attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("ALLOCATION_COUNT");
-    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    if (file < 0) return;
-    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (page != MAP_FAILED) count = page;
-}
-static void one(void) { __atomic_fetch_add(count, 1, __ATOMIC_RELAXED); }
 void *malloc(size_t size) { one(); return __libc_malloc(size); }
 void *calloc(size_t number, size_t size) { one(); return __libc_calloc(number, size); }
 void *realloc(void *old, size_t size) { one(); return __libc_realloc(old, size); }
@@ -51,28 +32,14 @@ BODY = b"x" * 1024
 
 @pytest.fixture
 def counter(tmp_path):
-    """(environment for the proxy, a function that tells the calls so far)."""
-    if "release" not in pathlib.Path(binary_path()).resolve().parts:
-        pytest.skip("only an optimised build promises it: set INTERLOCK_BINARY")
-    compiler = shutil.which("cc") or shutil.which("clang")
-    if not compiler:
-        pytest.skip("no C compiler")
-    source, library, count = tmp_path / "count.c", tmp_path / "count.so", tmp_path / "count"
-    source.write_text(COUNTER)
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
-    count.write_bytes(bytes(4096))
-    with open(count, "r+b") as file:
-        page = mmap.mmap(file.fileno(), 4096)
-    return str(library), str(count), lambda: struct.unpack("<Q", page[:8])[0]
+    return Counter(COUNTER, tmp_path)
 
 
 def allocations(interlock, counter, monkeypatch, services, method="GET", body=b"", headers=(), access_log="off"):
     """How many the proxy makes for REQUESTS requests of one connection."""
-    library, path, count = counter
-    monkeypatch.setenv("LD_PRELOAD", library)
-    monkeypatch.setenv("ALLOCATION_COUNT", path)
+    counter.arm(monkeypatch)
     proxy = interlock(services, environment={"INTERLOCK_ACCESS_LOG": access_log})
-    assert count() > 0, "the counter is not in the process"
+    assert counter() > 0, "the counter is not in the process"
     with RawConnection(proxy.port) as client:
         def ask(times):
             for _ in range(times):
@@ -80,9 +47,9 @@ def allocations(interlock, counter, monkeypatch, services, method="GET", body=b"
                 answer = client.read_response(method)
                 assert (answer.status, answer.body) == (200, BODY)
         ask(300)
-        before = count()
+        before = counter()
         ask(REQUESTS)
-        return count() - before
+        return counter() - before
 
 
 @pytest.mark.load  # sanitizers bring an allocator of their own

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from harness import certificate, context, service, wait_until
+from harness import certificate, context, secured, service, wait_until
 from harness.hello import hello_record, server_name
 
 
@@ -100,6 +100,19 @@ def test_plain_http_of_such_a_host_is_sent_to_https(interlock, tasks):
     answer = proxy.get("/a?b=c", host="one.test")
     assert answer.status == 301, answer
     assert answer.header("Location") == "https://one.test:8443/a?b=c"
+
+
+def test_a_certificate_that_covers_such_a_host_is_warned_of(interlock, backend, tasks):
+    """A browser would send requests for that host over a connection to the other one."""
+    secrets, shown = {}, certificate("web.test", "one.test")
+    services = [secured(secrets, "web", [backend()], shown, hosts="web.test"), passthrough("one", tasks("one.test"))]
+    proxy = interlock(services, secrets=secrets, https=True)
+    proxy.wait_for_log(r'"level":"warning".*one\.test')
+    wait_until(lambda: proxy.metric("interlock_certificate_problem", host="one.test", problem="covers_passthrough"))
+    # It is a warning: both work.
+    assert proxy.get_tls().status == 200
+    with open_tls(proxy.https_port, "one.test") as stream:
+        assert echoed(stream, b"bytes") == hashlib.sha256(b"bytes").hexdigest()
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -139,9 +139,12 @@ def test_ssl_only_for_all(interlock, backend, value):
     assert proxy.get_tls().status == 200
 
 
-def test_ssl_only_with_a_broken_certificate_is_never_plain(interlock, backend):
+@pytest.mark.parametrize("by", ["label", "setting"])
+def test_ssl_only_with_a_broken_certificate_is_never_plain(interlock, backend, by):
     task = backend()
-    proxy = interlock([service("web", [task], hosts="web.test", ssl_cert="missing", ssl_only=True)], https=True)
+    labels, environment = ({"ssl_only": True}, {}) if by == "label" else ({}, {"INTERLOCK_SSL_ONLY": "true"})
+    proxy = interlock([service("web", [task], hosts="web.test", ssl_cert="missing", **labels)], https=True,
+                      environment=environment)
     assert proxy.get().status in (301, 503) and not task.requests
 
 
