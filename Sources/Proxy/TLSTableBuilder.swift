@@ -71,9 +71,10 @@ struct TLSTableBuilder {
     }
 
     private mutating func takeTicketKey(_ files: SecretFiles, _ report: inout TLSReportBuilder) {
-        guard files.ticketKey != self.files.ticketKey else { return }
+        // One that cannot be read any more stays in force: else every session would end with it.
+        guard let secret = files.ticketKey, secret != self.files.ticketKey else { return }
         do throws(TLSError) {
-            tickets = try TLSTickets(secret: files.ticketKey ?? [])
+            tickets = try TLSTickets(secret: secret)
             // Each policy holds the keys that it was made with.
             policies.removeAll()
         } catch {

@@ -81,6 +81,24 @@ def test_nodes_with_the_same_key_share_sessions(interlock, backend, version):
 
 
 @VERSIONS
+def test_a_ticket_key_that_vanishes_or_spoils_stays_in_force(interlock, backend, version):
+    tls = only(version)
+    proxy = start(interlock, backend, environment={"INTERLOCK_TICKET_KEY": "ticket.key"},
+                  secrets={"ticket.key": randomness.token_hex(48)})
+    _, session, _ = visit(proxy, tls)
+    for spoil in (lambda: proxy.write_secret("ticket.key", "short"), (proxy.secrets_path / "ticket.key").unlink):
+        spoil()
+        wait_until(lambda: proxy.metric("interlock_certificate_problem", problem="ticket_key"))
+        resumed, session, status = visit(proxy, tls, session=session)
+        assert (resumed, status) == (True, 200)
+    # Another key is another key.
+    proxy.write_secret("ticket.key", randomness.token_hex(48))
+    wait_until(lambda: not proxy.metric("interlock_certificate_problems"))
+    resumed, _, status = visit(proxy, tls, session=session)
+    assert (resumed, status) == (False, 200)
+
+
+@VERSIONS
 def test_sessions_outlive_changes_that_do_not_concern_them(interlock, backend, version):
     proxy, tls = start(interlock, backend), only(version)
     _, session, _ = visit(proxy, tls)
