@@ -1,9 +1,15 @@
 """A second process takes over the ports of the first (INTERLOCK_TAKEOVER): while it starts it is sent nothing, and as
 the first one leaves, no connection is refused, reset or left without its answer."""
 
+import ctypes
+import os
+import pathlib
 import signal
+import subprocess
 import threading
 import time
+
+import pytest
 
 from harness import RawConnection, get, response, service, wait_until
 
@@ -48,9 +54,29 @@ def start_second(interlock, task, first, workers=1, **environment):
             "INTERLOCK_ADMIN_LISTEN": f"127.0.0.1:{first.admin_port}", **environment})
 
 
-def test_no_new_connection_is_lost_on_the_way_to_the_second_process(interlock, backend):
+@pytest.fixture(params=["steered", "migrated"])
+def kernel(request):
+    """`migrated`: in a network of its own whose kernel moves handshakes from a listener that closes to the next one."""
+    if request.param == "steered":
+        yield request.param
+        return
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a network namespace")
+    libc, new_network = ctypes.CDLL(None, use_errno=True), 0x40000000
+    with open("/proc/thread-self/ns/net", encoding="ascii") as before:
+        assert libc.unshare(new_network) == 0, os.strerror(ctypes.get_errno())
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            pathlib.Path("/proc/sys/net/ipv4/tcp_migrate_req").write_text("1", encoding="ascii")
+            yield request.param
+        finally:
+            assert libc.setns(before.fileno(), new_network) == 0, os.strerror(ctypes.get_errno())
+
+
+def test_no_new_connection_is_lost_on_the_way_to_the_second_process(kernel, interlock, backend):
     old, new = backend(default=lambda _: response(200, b"old")), backend(default=lambda _: response(200, b"new"))
     first = interlock([service("web", [old], hosts="web.test")], environment=SHARED, workers=2)
+    assert ("tcp_migrate_req is 1" in first.admin("/").text) == (kernel == "migrated")
     with Newcomers(first.port) as clients:
         wait_until(lambda: len(clients.bodies) > 100)
         second = start_second(interlock, new, first, workers=2)
