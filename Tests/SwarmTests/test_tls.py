@@ -196,6 +196,7 @@ def test_a_secret_is_created_attached_served_and_rotated_without_a_failed_reques
     assert {task["ID"] for task in swarm.tasks("secure", "running")} == tasks, "no task was restarted for it"
 
 
+@pytest.mark.long
 def test_the_label_that_names_another_secret_loses_no_connection(both, proxy, secrets, services, swarm, figure):
     """The half of a rotation that restarts nothing: proxies that have both secrets already."""
     first, second = certificate("label.test"), certificate("label.test", number=1)
@@ -216,6 +217,7 @@ def test_the_label_that_names_another_secret_loses_no_connection(both, proxy, se
         assert kept.read_response().status == 200 and kept.serial == first.serial
 
 
+@pytest.mark.long
 def test_one_node_alone_is_away_while_its_proxy_is_replaced(both, proxy, secrets, services, swarm, figure):
     """What docs/OPERATIONS.md says of the all-in-one role: measured at one node, without a client that moves."""
     only = certificate("away.test")
