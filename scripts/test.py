@@ -62,6 +62,8 @@ class Part:
     what: str
     minutes: float
     steps: object
+    #: Its tests wait most of their time: builds for later parts run beside them.
+    is_idle: bool = False
 
 
 def swift_test(*flags, environment=None):
@@ -103,13 +105,13 @@ def parts(is_long):
             prepare("scripts/build.sh"),
             prepare("scripts/rootfs.sh"),
             pytest("Tests/SwarmTests/test_image.py", "Tests/SwarmTests/test_compose.py", *marks),
-        ]),
+        ], is_idle=True),
         Part("swarm", "a real Swarm of two nodes, deploys under load", 25, [
             prepare("scripts/build.sh"),
             prepare("scripts/rootfs.sh"),
             pytest("Tests/SwarmTests", "--ignore=Tests/SwarmTests/test_image.py",
                    "--ignore=Tests/SwarmTests/test_compose.py", *marks),
-        ]),
+        ], is_idle=True),
         Part("fuzz", "libFuzzer over the kept corpus, a few seconds each", 6, [Step(["Tests/Fuzz/run.sh", "5"])]),
         Part("asan", "Swift and end-to-end tests under AddressSanitizer", 20, [
             prepare("swift", "build", "--build-tests", *ASAN),
@@ -126,6 +128,37 @@ def parts(is_long):
                    environment=watched),
         ]),
     ]
+
+
+class Ahead:
+    """Builds that later parts need, in order, at a low priority. Their results are not looked at: the part itself
+    builds again what is not there, and says what is wrong."""
+
+    def __init__(self, steps):
+        self.commands = [step.command for step in steps if step.command[:2] == ["swift", "build"]]
+        self.process, self.is_ended = None, False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self):
+        if not self.thread.is_alive() and self.commands:
+            self.thread.start()
+
+    def wait(self):
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def end(self):
+        self.is_ended = True
+        if self.thread.is_alive() and self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _run(self):
+        with open(LOGS / "ahead.log", "w", encoding="utf-8") as log:
+            while self.commands and not self.is_ended:
+                self.process = subprocess.Popen(
+                    ["nice", "-n", "10", *self.commands.pop(0)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, start_new_session=True)
+                self.process.wait()
 
 
 class Runner:
@@ -244,9 +277,17 @@ def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     runner = Runner()
-    for part in known:
-        if not options.parts or part.name in options.parts:
+    wanted = [part for part in known if not options.parts or part.name in options.parts]
+    ahead = Ahead([step for part in wanted if part.name in ("asan", "tsan") for step in part.steps])
+    try:
+        for part in wanted:
+            if part.is_idle:
+                ahead.start()
+            elif part.name in ("asan", "tsan"):
+                ahead.wait()
             runner.run(part)
+    finally:
+        ahead.end()
     print(f"\n=== {time.monotonic() - started:.0f} s")
     print("\n".join(runner.lines))
     for failure in runner.failures:
