@@ -149,10 +149,9 @@ struct Transfer {
             if more.isEmpty { break }
             let end = position + more.count
             let isEqual = expected.withUnsafeBytes { expected in
-                more.withUnsafeBytes { more in
-                    end <= expected.count
-                        && memcmp(expected.baseAddress?.advanced(by: position), more.baseAddress, more.count) == 0
-                }
+                guard end <= expected.count, let wanted = expected.baseAddress else { return false }
+                return more.withUnsafeBytes { $0.baseAddress.map { memcmp(wanted + position, $0, more.count) == 0 } }
+                    ?? false
             }
             guard isEqual else {
                 return "seed \(seed): wrong bytes behind \(position)"
