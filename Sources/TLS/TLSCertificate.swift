@@ -72,6 +72,8 @@ public final class TLSCertificate: @unchecked Sendable {
         // OpenSSL computes these when first asked, under a lock: workers should find them there.
         _ = X509_check_purpose(leaf, -1, 0)
         stapleNotAfter = stapleDER.flatMap { Staple.attach($0, to: leaf) }
+        // A time or a name that cannot be read makes it doubtful; whoever looks next must not take that for his error.
+        ERR_clear_error()
     }
 
     /// A stack that holds the references; nil without memory.

@@ -102,28 +102,42 @@ import Testing
 
     /// A curve that OpenSSL does not know, and a public key that is no point of its curve.
     @Test func aPublicKeyThatCannotBeReadIsNamed() throws {
+        // id-ecPublicKey, then prime256v1, then the bit string with an uncompressed point.
+        let marker: [UInt8] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04]
+        for (offset, name) in [(7, "curve"), (20, "point")] {
+            let text = failure(try spoilt(behind: marker, at: offset), try credentials.bytes("server.key"))
+            #expect(text?.contains("the certificate's public key cannot be read") == true, "\(name): \(text ?? "")")
+            #expect(ERR_peek_error() == 0)
+        }
+    }
+
+    /// What it says about itself may be damaged without the whole being so: it is served, and is doubtful.
+    @Test func aTimeOrNamesThatCannotBeReadIsNoErrorOfSomebodyElse() throws {
+        let key = try credentials.bytes("server.key")
+        // A time of two digits a year, and the object identifier of the names.
+        for marker: [UInt8] in [[0x17, 0x0D], [0x06, 0x03, 0x55, 0x1D, 0x11]] {
+            for offset in marker.count..<(marker.count + 8) {
+                _ = failure(try spoilt(behind: marker, at: offset), key)
+                #expect(ERR_peek_error() == 0, "\(marker) \(offset)")
+            }
+        }
+    }
+
+    /// The server's certificate as PEM, one byte changed: that many behind the first place where `marker` begins.
+    private func spoilt(behind marker: [UInt8], at offset: Int) throws -> [UInt8] {
         let folder = credentials.folder
         try credentials.run([
             "openssl", "x509", "-in", "\(folder)/server.pem", "-outform", "DER", "-out", "\(folder)/server.der",
         ])
-        let der = try credentials.bytes("server.der")
-        // id-ecPublicKey, then prime256v1, then the bit string with an uncompressed point.
-        let marker: [UInt8] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04]
-        let place = try #require(der.indices.dropLast(12).first { Array(der[$0..<$0 + 12]) == marker })
-        for (offset, name) in [(7, "curve"), (20, "point")] {
-            var changed = der
-            changed[place + offset] ^= 0x3F
-            try changed.withUnsafeBytes { try writeBytes("\(folder)/changed.der", $0) }
-            try credentials.run([
-                "openssl", "base64", "-in", "\(folder)/changed.der", "-out", "\(folder)/changed.base64",
-            ])
-            let body = try credentials.bytes("changed.base64")
-            let pem =
-                Array("-----BEGIN CERTIFICATE-----\n".utf8) + body + Array("-----END CERTIFICATE-----\n".utf8)
-            let text = failure(pem, try credentials.bytes("server.key"))
-            #expect(text?.contains("the certificate's public key cannot be read") == true, "\(name): \(text ?? "")")
-            #expect(ERR_peek_error() == 0)
-        }
+        var der = try credentials.bytes("server.der")
+        let place = try #require(
+            der.indices.dropLast(marker.count).first { Array(der[$0..<$0 + marker.count]) == marker },
+            "\(marker)")
+        der[place + offset] ^= 0x3F
+        try der.withUnsafeBytes { try writeBytes("\(folder)/changed.der", $0) }
+        try credentials.run(["openssl", "base64", "-in", "\(folder)/changed.der", "-out", "\(folder)/changed.base64"])
+        let body = try credentials.bytes("changed.base64")
+        return Array("-----BEGIN CERTIFICATE-----\n".utf8) + body + Array("-----END CERTIFICATE-----\n".utf8)
     }
 
     private func writeBytes(_ path: String, _ bytes: UnsafeRawBufferPointer) throws {
