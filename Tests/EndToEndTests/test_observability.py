@@ -96,7 +96,7 @@ def test_a_removed_service_has_no_series(interlock, backend):
     task = backend()
     proxy = interlock([service("web", [task], hosts="web.test"), service("gone", [task], hosts="gone.test")])
     proxy.get(host="gone.test")
-    assert any('"gone"' in name for name in proxy.metrics())
+    wait_until(lambda: any('"gone"' in name for name in proxy.metrics()))
     proxy.write_services([service("web", [task], hosts="web.test")])
     proxy.wait_for_status(503, host="gone.test")
     wait_until(lambda: not any('"gone"' in name for name in proxy.metrics()), message="no series of a removed service")

@@ -198,6 +198,7 @@ def test_renewal_under_load_fails_no_request(interlock, backend, workers):
     print(f"{counts[0]} requests on kept connections, {counts[1]} handshakes, 10 renewals")
 
 
+@pytest.mark.load  # sanitizers keep what is freed for a while
 def test_many_renewals_leave_nothing_behind(interlock, backend):
     """Memory and descriptors after a hundred renewals are what they were."""
     task = backend()
