@@ -301,22 +301,31 @@ def test_empty_records_and_key_updates(web, count):
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{proxy.https_port}", "-servername", "web.test",
                "-CAfile", str(authority().path), "-tls1_3"]
     client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    seen = b""
+
+    def read_until(text):
+        nonlocal seen
+        deadline = time.monotonic() + 10
+        while text not in seen and time.monotonic() < deadline and (more := client.stdout.read1(65536)):
+            seen += more
+        assert text in seen, seen
+
     try:
+        # What it is told in one piece with something else it takes for data.
+        read_until(b"Verify return code: 0 (ok)")
         for _ in range(count):
             with contextlib.suppress(BrokenPipeError):
                 client.stdin.write(b"K\n")
                 client.stdin.flush()
             time.sleep(0.01)
         assert proxy.get_tls().status == 200
+        if count == 1:
+            read_until(b"KEYUPDATE")
         with contextlib.suppress(BrokenPipeError):
             client.stdin.write(message(b"GET / HTTP/1.1", b"Connection: close"))
             client.stdin.flush()
         if count == 1:
-            seen = b""
-            deadline = time.monotonic() + 10
-            while b"HTTP/1.1 200" not in seen and time.monotonic() < deadline:
-                seen += client.stdout.read1(65536)
-            assert b"HTTP/1.1 200" in seen and b"KEYUPDATE" in seen, seen
+            read_until(b"HTTP/1.1 200")
     finally:
         client.kill()
         client.wait()
