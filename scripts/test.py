@@ -21,7 +21,10 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".build" / "test-logs"
 # Side by side: these tests wait most of their time.
-SIDE_BY_SIDE = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
+# What fails is tried once more, and shown: beside others on a busy machine a test may come too late. A crash or a
+# sanitizer's report is never forgiven.
+ONCE_MORE = ["--reruns", "1", "--reruns-delay", "1", "--rerun-except", "the sanitizer reports|died of signal"]
+SIDE_BY_SIDE = [*ONCE_MORE, "-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]
 PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.ini", "--rootdir", "Tests"]
 # Tests of HTTP that are run again with everything sent over TLS; what speaks of plain HTTP is marked `plain`.
 OVER_TLS = [f"Tests/EndToEndTests/{name}.py" for name in (
@@ -175,7 +178,7 @@ class Runner:
         with open(log_path, "w", encoding="utf-8") as log:
             for index, step in enumerate(part.steps):
                 report = LOGS / f"{part.name}.{index}.xml"
-                for old in LOGS.glob(f"{part.name}.{index}*.xml"):
+                for old in LOGS.glob(f"{part.name}.{index}[.-]*"):
                     old.unlink()
                 status = self._execute(step, report, log, deadline)
                 more_passed, more_failed = count(step, report, status)
@@ -200,7 +203,7 @@ class Runner:
         elif step.report == "pytest":
             command += [f"--junitxml={report}"]
         print("$ " + " ".join(command).replace(f"{ROOT}/", ""), flush=True)
-        environment = {**os.environ, **step.environment}
+        environment = {**os.environ, "INTERLOCK_FAULTS": str(report.with_suffix(".faults")), **step.environment}
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
@@ -249,7 +252,11 @@ def count(step, report, status):
         except ElementTree.ParseError as error:
             failed.append(f"{path.name}: {error}")
             continue
-        for case in tree.iter("testcase"):
+        cases = list(tree.iter("testcase"))
+        if step.report == "pytest":
+            # One that was tried again has an entry for each time; the last one holds.
+            cases = {(case.get("classname"), case.get("name")): case for case in cases}.values()
+        for case in cases:
             if case.find("skipped") is not None:
                 continue
             total += 1
@@ -257,6 +264,9 @@ def count(step, report, status):
                 failed.append(f"{case.get('classname')}.{case.get('name')}")
             else:
                 passed += 1
+    faults = report.with_suffix(".faults")
+    if faults.exists():
+        failed += [f"{name} (crash or sanitizer report)" for name in sorted(set(faults.read_text().splitlines()))]
     if total == 0:
         failed.append(f"{name}: no test ran")
     if status != 0 and not failed:

@@ -29,6 +29,13 @@ def pytest_runtest_makereport(item, call):
     setattr(item, f"report_{report.when}", report)
 
 
+def remember_fault(name):
+    """A crash, or a sanitizer's report, is a failure of the whole run, even if the test is repeated and passes."""
+    if path := os.environ.get("INTERLOCK_FAULTS"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(name + "\n")
+
+
 @pytest.fixture
 def interlock(request, tmp_path):
     """interlock(services, environment={...}, workers=1, ...) -> Interlock; see harness.Interlock."""
@@ -49,6 +56,8 @@ def interlock(request, tmp_path):
             print(f"--- log of interlock {each.process.pid} (exit {each.process.returncode})\n{each.log[-20000:]}")
     reports = [each.final_log for each in running if "WARNING: ThreadSanitizer" in each.final_log
                or "ERROR: AddressSanitizer" in each.final_log]
+    if reports or crashed:
+        remember_fault(request.node.nodeid)
     assert not reports, f"the sanitizer reports:\n{reports[0][-12000:]}"
     assert not crashed, f"interlock died of signal {-crashed[0].process.returncode}:\n{crashed[0].final_log[-8000:]}"
 
