@@ -126,17 +126,19 @@ import Testing
     /// The server's certificate as PEM, one byte changed: that many behind the first place where `marker` begins.
     private func spoilt(behind marker: [UInt8], at offset: Int) throws -> [UInt8] {
         let folder = credentials.folder
+        // Files of its own: tests run side by side.
+        let name = "spoilt-\(UInt64.random(in: 0...UInt64.max))"
         try credentials.run([
-            "openssl", "x509", "-in", "\(folder)/server.pem", "-outform", "DER", "-out", "\(folder)/server.der",
+            "openssl", "x509", "-in", "\(folder)/server.pem", "-outform", "DER", "-out", "\(folder)/\(name).der",
         ])
-        var der = try credentials.bytes("server.der")
+        var der = try credentials.bytes("\(name).der")
         let place = try #require(
             der.indices.dropLast(marker.count).first { Array(der[$0..<$0 + marker.count]) == marker },
             "\(marker)")
         der[place + offset] ^= 0x3F
-        try der.withUnsafeBytes { try writeBytes("\(folder)/changed.der", $0) }
-        try credentials.run(["openssl", "base64", "-in", "\(folder)/changed.der", "-out", "\(folder)/changed.base64"])
-        let body = try credentials.bytes("changed.base64")
+        try der.withUnsafeBytes { try writeBytes("\(folder)/\(name).der", $0) }
+        try credentials.run(["openssl", "base64", "-in", "\(folder)/\(name).der", "-out", "\(folder)/\(name).base64"])
+        let body = try credentials.bytes("\(name).base64")
         return Array("-----BEGIN CERTIFICATE-----\n".utf8) + body + Array("-----END CERTIFICATE-----\n".utf8)
     }
 
