@@ -73,7 +73,7 @@ let package = Package(
         .testTarget(name: "TLSTests", dependencies: ["TLS", "COpenSSL", "Kernel", "Support"], swiftSettings: common),
         .testTarget(
             name: "SecretsTests", dependencies: ["Secrets", "Model", "Kernel", "Support"], swiftSettings: common),
-        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: common),
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry", "Kernel"], swiftSettings: common),
         .testTarget(
             name: "ProxyTests",
             dependencies: ["Proxy", "Routing", "Model", "Wire", "TLS", "Telemetry", "Kernel", "Support"],

@@ -62,7 +62,7 @@ install_python_environment() {
     /usr/bin/python3 -m venv --clear "$environment"
     if ! "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$ROOT/Tests/requirements.txt"; then
         echo "PyPI cannot be reached: Debian's own pytest instead, older but enough" >&2
-        install_packages python3-pytest python3-pytest-timeout
+        install_packages python3-pytest python3-pytest-timeout python3-pytest-xdist python3-pytest-rerunfailures
         /usr/bin/python3 -m venv --clear --system-site-packages --without-pip "$environment"
     fi
     "$environment/bin/python" -c 'import pytest, pytest_timeout'

@@ -54,7 +54,7 @@ public final class DemoServer: Sendable {
     public var connectionCount: Int { state.withLock { $0.connections.count } }
 
     /// Of these, with a request under way.
-    var busyCount: Int { state.withLock { $0.connections.values.count { !$0.isIdle } } }
+    var busyNumbers: [UInt64] { state.withLock { $0.connections.filter { !$0.value.isIdle }.keys.sorted() } }
 
     /// Accepts from now on, one thread for each address.
     public func start() throws(SystemError) {
