@@ -84,6 +84,15 @@ enum Verdict {
     case leftOut([Diagnostic], claimant: Candidate? = nil)
     /// Not for this proxy.
     case ignored
+
+    /// Of what has no earlier labels to go by: if it is left out and tells where it would be found, that stays its
+    /// stack's.
+    func keepingPlace(of candidate: Candidate, _ settings: MappingSettings) -> Verdict {
+        guard settings.hostOwnership == .stack, case .leftOut(let diagnostics, _) = self,
+            candidate.labels.tellsItsPlace
+        else { return self }
+        return .leftOut(diagnostics, claimant: candidate)
+    }
 }
 
 /// The names that diagnostics speak of.

@@ -66,6 +66,15 @@ struct LabelReading {
     var hasBadValue: Bool { problems.contains { $0.kind == .badValue } }
     var isRefused: Bool { problems.contains { $0.kind == .refused } }
 
+    /// One of the labels that say where the service is found cannot be read.
+    var hasUnreadablePlace: Bool {
+        problems.contains {
+            $0.kind == .badValue && ["hosts", "default_backend", "tcp_port"].contains($0.label)
+        }
+    }
+    /// Where the service would be found, whatever else is wrong with its labels.
+    var tellsItsPlace: Bool { isPublished && !hasUnreadablePlace }
+
     /// Whether any label of the proxy is among these.
     static func concerns(_ labels: [String: String], prefix: String) -> Bool {
         labels.keys.contains { $0.hasPrefix(prefix) }

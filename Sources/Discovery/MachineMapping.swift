@@ -14,9 +14,16 @@ struct ContainerMapping {
             LabelReading.cluster(of: container.labels, prefix: prefix) == settings.serviceCluster,
             let state = state(of: container)
         else { return .ignored }
-        let subject = Subject(name: container.name)
         let stack = container.labels[Labels.stackLabel] ?? container.labels[Labels.composeProjectLabel] ?? ""
         let labels = LabelReading(container.labels, settings: settings, stack: stack)
+        let candidate = candidate(container, labels, stack: stack)
+        return verdict(on: container, labels, state, candidate).keepingPlace(of: candidate, settings)
+    }
+
+    private func verdict(
+        on container: Container, _ labels: LabelReading, _ state: UpstreamState, _ candidate: Candidate
+    ) -> Verdict {
+        let subject = Subject(name: container.name)
         var findings = subject.diagnostics(of: labels.problems)
         if labels.isRefused || labels.hasBadValue { return .leftOut(findings) }
         guard labels.isPublished else {
@@ -31,6 +38,7 @@ struct ContainerMapping {
         let proxyNetworks = settings.proxyNetworks.flatMap { $0.isEmpty ? nil : $0 }
         let usable = NetworkIndex.usable(
             container.networks.filter { !$0.addresses.isEmpty }.map { NetworkCandidate(id: $0.id, name: $0.name) })
+        let stack = candidate.service.stack
         switch networks.choose(from: usable, label: labels.network, stack: stack, proxyNetworks: proxyNetworks) {
         case .badLabel(let message):
             return .leftOut(findings + [subject.error("network", labels.network ?? "", message)])
@@ -42,18 +50,21 @@ struct ContainerMapping {
                 findings.append(subject.warning("backend_mode", "vip", "means nothing for a container"))
             }
             let address = container.networks.filter { $0.id == network.id }.flatMap(\.addresses).min()
-            let id = "container:\(container.id)"
-            let service = Service(
-                id: id, name: container.name, stack: stack, cluster: labels.cluster, source: .container,
-                desiredTaskCount: 1, options: labels.options)
-            let upstreams = address.map {
-                Upstream(id: id, endpoint: Endpoint(address: $0, port: port), state: state)
+            var candidate = candidate
+            candidate.diagnostics = findings
+            if let address {
+                let endpoint = Endpoint(address: address, port: port)
+                candidate.upstreams = [Upstream(id: candidate.service.id, endpoint: endpoint, state: state)]
             }
-            return .routed(
-                Candidate(
-                    service: service, createdAtNs: container.createdAtNs, labels: labels,
-                    upstreams: upstreams.map { [$0] } ?? [], diagnostics: findings))
+            return .routed(candidate)
         }
+    }
+
+    private func candidate(_ container: Container, _ labels: LabelReading, stack: String) -> Candidate {
+        let service = Service(
+            id: "container:\(container.id)", name: container.name, stack: stack, cluster: labels.cluster,
+            source: .container, desiredTaskCount: 1, options: labels.options)
+        return Candidate(service: service, createdAtNs: container.createdAtNs, labels: labels, upstreams: [])
     }
 
     /// nil if the container is over.
@@ -109,9 +120,14 @@ struct FileMapping {
         guard LabelReading.cluster(of: service.labels, prefix: prefix) == settings.serviceCluster else {
             return .ignored
         }
-        let subject = Subject(name: service.name)
         let stack = service.labels[Labels.stackLabel] ?? ""
         let labels = LabelReading(service.labels, settings: settings, stack: stack)
+        let candidate = candidate(service, in: file, labels, stack: stack)
+        return verdict(on: service, labels, candidate).keepingPlace(of: candidate, settings)
+    }
+
+    private func verdict(on service: FileService, _ labels: LabelReading, _ candidate: Candidate) -> Verdict {
+        let subject = Subject(name: service.name)
         var findings = subject.diagnostics(of: labels.problems)
         if labels.isRefused || labels.hasBadValue { return .leftOut(findings) }
         guard labels.isPublished else {
@@ -121,7 +137,7 @@ struct FileMapping {
         if labels.backendMode == .vip {
             findings.append(subject.warning("backend_mode", "vip", "means nothing for fixed endpoints"))
         }
-        let id = "file:\(service.name)"
+        let id = candidate.service.id
         var upstreams: [Upstream] = []
         for text in service.endpoints {
             if let endpoint = endpoint(text.trimmed, port: labels.port) {
@@ -133,13 +149,19 @@ struct FileMapping {
         }
         if upstreams.isEmpty, !service.endpoints.isEmpty { return .leftOut(findings) }
         if service.endpoints.isEmpty { findings.append(subject.warning("", "", "has no endpoints")) }
+        var candidate = candidate
+        candidate.upstreams = upstreams.canonical()
+        candidate.diagnostics = findings
+        return .routed(candidate)
+    }
+
+    private func candidate(
+        _ service: FileService, in file: ServicesFile, _ labels: LabelReading, stack: String
+    ) -> Candidate {
         let model = Service(
-            id: id, name: service.name, stack: stack, cluster: labels.cluster,
+            id: "file:\(service.name)", name: service.name, stack: stack, cluster: labels.cluster,
             source: file.origin == .file ? .file : .config, options: labels.options)
-        return .routed(
-            Candidate(
-                service: model, createdAtNs: file.createdAtNs, labels: labels, upstreams: upstreams.canonical(),
-                diagnostics: findings))
+        return Candidate(service: model, createdAtNs: file.createdAtNs, labels: labels, upstreams: [])
     }
 
     /// An address without a port takes the `port` label's.

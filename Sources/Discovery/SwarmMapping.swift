@@ -85,12 +85,9 @@ struct SwarmMapping {
     /// What a service that is left out asks for: by its labels, or by those before its last update if it cannot be
     /// told.
     private func claimant(_ service: SwarmService, _ reading: LabelReading) -> Candidate? {
-        let isTold = !reading.problems.contains {
-            $0.kind == .badValue && ["hosts", "default_backend", "tcp_port"].contains($0.label)
-        }
         let stack = service.labels[Labels.stackLabel] ?? ""
-        if isTold, reading.isPublished { return candidate(service, reading, stack: stack) }
-        guard !isTold, let previous = service.previousLabels,
+        if reading.tellsItsPlace { return candidate(service, reading, stack: stack) }
+        guard reading.hasUnreadablePlace, let previous = service.previousLabels,
             LabelReading.cluster(of: previous, prefix: settings.labelPrefix) == settings.serviceCluster
         else { return nil }
         let before = LabelReading(previous, settings: settings, stack: stack)

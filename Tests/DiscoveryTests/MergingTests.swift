@@ -128,6 +128,35 @@ func badServicesHarmNobody() {
 
 // MARK: Containers and files
 
+@Test(
+    "a mistake in a container or a file gives no host away either",
+    arguments: [["retries": "x"], ["ip_allow": "10.0.0.0/8"], ["network": "nowhere"]], [true, false])
+func mistakesElsewhereGiveNoHostAway(mistake: [String: String], isContainer: Bool) {
+    let labels = mistake.merging(["hosts": "a.test", "default_backend": "1"]) { own, _ in own }
+    let settings = MappingSettings(hostOwnership: .stack)
+    func routed(_ labels: [String: String], age: Int64, endpoints: [String] = ["10.0.0.9"]) -> [String] {
+        var all = inventory([Made("waiting", age: 2, ["hosts": "a.test,b.test", "default_backend": "1"], stack: "two")])
+        if isContainer {
+            var owner = container("c1", labels)
+            owner.labels[Labels.composeProjectLabel] = "one"
+            owner.createdAtNs = age
+            all.containers = [owner]
+        } else {
+            let owner = FileService(name: "owner", labels: lb(labels, stack: "one"), endpoints: endpoints)
+            all.files = [ServicesFile(name: "services.json", createdAtNs: age, services: [owner])]
+        }
+        let snapshot = ServiceMapping.snapshot(of: all, settings: settings)
+        return snapshot.configuration.routes.map { "\($0.host)" }
+    }
+    if isContainer || mistake["network"] == nil {
+        #expect(routed(labels, age: 1) == ["b.test"])
+        // The younger of two owns nothing, and a host that is given up is free.
+        #expect(routed(labels, age: 3) == ["a.test", "b.test", "*"])
+        #expect(routed(mistake.merging(["hosts": "c.test"]) { own, _ in own }, age: 1).contains("a.test"))
+    }
+    if !isContainer { #expect(routed(["hosts": "a.test"], age: 1, endpoints: ["nowhere"]) == ["b.test", "*"]) }
+}
+
 private func container(
     _ id: String, _ labels: [String: String], _ networks: [(String, String)] = [("front", "172.18.0.2")],
     exposed: [UInt16] = [80], state: Container.State = .running, health: Container.Health = .none
