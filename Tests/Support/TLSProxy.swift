@@ -33,7 +33,7 @@ public struct TestAuthority: Sendable {
         ])
         try Self.run([
             "openssl", "x509", "-req", "-in", "\(base).csr", "-CA", "\(folder)/ca.pem", "-CAkey", "\(folder)/ca.key",
-            "-CAcreateserial", "-days", "\(days)", "-extfile", "\(base).ext", "-out", "\(base).pem",
+            "-days", "\(days)", "-extfile", "\(base).ext", "-out", "\(base).pem",
         ])
     }
 
