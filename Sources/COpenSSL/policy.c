@@ -62,15 +62,50 @@ static int give_staple(SSL *ssl, void *argument) {
     return SSL_TLSEXT_ERR_OK;
 }
 
-// A session brings back the verdict on the client's certificate, and each ticket the next one. So it ends with the
-// certificate: after that the client has to show one again.
+// When the first of the certificates ends by which the peer was judged, in Unix seconds. 0: that cannot be told.
+static int64_t end_of_chain(const SSL *ssl) {
+    STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    int64_t end = INT64_MAX;
+    for (int index = 0; index < sk_X509_num(chain); index++) {
+        struct tm moment;
+        if (ASN1_TIME_to_tm(X509_get0_notAfter(sk_X509_value(chain, index)), &moment) != 1) return 0;
+        int64_t seconds = (int64_t)timegm(&moment);
+        if (seconds < end) end = seconds;
+    }
+    return end == INT64_MAX ? 0 : end;
+}
+
+// A session brings back the verdict on the peer's certificate, and each one the next. So it ends with the chain behind
+// the verdict, which no session keeps: the moment is written into it, and copied from one to the next.
+static int remember_end(SSL *ssl, SSL_SESSION *session) {
+    void *known = NULL;
+    size_t count = 0;
+    if (SSL_SESSION_get0_peer(session) == NULL) return 1;
+    if (SSL_SESSION_get0_ticket_appdata(session, &known, &count) == 1 && count > 0) return 1;
+    int64_t end = end_of_chain(ssl);
+    return SSL_SESSION_set1_ticket_appdata(session, &end, sizeof(end));
+}
+
+int il_session_is_in_time(SSL_SESSION *session) {
+    void *known = NULL;
+    size_t count = 0;
+    int64_t end = 0;
+    if (SSL_SESSION_get0_peer(session) == NULL) return 1;
+    if (SSL_SESSION_get0_ticket_appdata(session, &known, &count) != 1 || count != sizeof(end)) return 0;
+    memcpy(&end, known, sizeof(end));
+    return end > (int64_t)time(NULL);
+}
+
+static int write_ticket(SSL *ssl, void *argument) {
+    (void)argument;
+    return remember_end(ssl, SSL_get_session(ssl));
+}
+
 static SSL_TICKET_RETURN check_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_count,
                                       SSL_TICKET_STATUS status, void *argument) {
     (void)ssl, (void)name, (void)name_count, (void)argument;
     if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
-    X509 *peer = SSL_SESSION_get0_peer(session);
-    // The comparison says 0 if it cannot tell.
-    if (peer != NULL && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (!il_session_is_in_time(session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
     return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
@@ -94,7 +129,7 @@ int il_policy_attach(SSL_CTX *context, const uint8_t identity[IL_IDENTITY_SIZE],
     if (SSL_CTX_set_tlsext_status_cb(context, give_staple) != 1) return 0;
     if (tickets == NULL) return 1;
     return SSL_CTX_set_tlsext_ticket_key_evp_cb(context, il_ticket_callback) == 1 &&
-           SSL_CTX_set_session_ticket_cb(context, NULL, check_ticket, NULL) == 1;
+           SSL_CTX_set_session_ticket_cb(context, write_ticket, check_ticket, NULL) == 1;
 }
 
 int il_certificate_set_staple(X509 *certificate, const uint8_t *bytes, size_t count, int64_t valid_until) {
@@ -114,7 +149,7 @@ int il_certificate_set_staple(X509 *certificate, const uint8_t *bytes, size_t co
 // Returns 1: the reference is kept.
 static int keep_session(SSL *ssl, SSL_SESSION *session) {
     il_tls_state *state = il_state_of(ssl);
-    if (state == NULL) return 0;
+    if (state == NULL || remember_end(ssl, session) != 1) return 0;
     SSL_SESSION_free(state->session);
     state->session = session;
     return 1;

@@ -81,7 +81,8 @@ public final class TLSClientPolicy: @unchecked Sendable {
 }
 
 /// What a server offered so that the next connection to it needs no full handshake. It is of use only to connections of
-/// the same policy that ask for the same name: to anybody else it would be a way around verification.
+/// the same policy that ask for the same name, and as long as what the server has shown is valid: else it would be a way
+/// around verification.
 public final class TLSResumption {
     let session: OpaquePointer
     private let name: [UInt8]
@@ -100,6 +101,8 @@ public final class TLSResumption {
     func isFor(_ policy: TLSClientPolicy, name: String?) -> Bool {
         var count: UInt32 = 0
         let context = UnsafeBufferPointer(start: SSL_SESSION_get0_id_context(session, &count), count: Int(count))
-        return context.elementsEqual(policy.digest) && self.name.elementsEqual((name ?? "").utf8)
+        guard context.elementsEqual(policy.digest), self.name.elementsEqual((name ?? "").utf8) else { return false }
+        // Who is not verified may show what he likes.
+        return !policy.settings.verifies || il_session_is_in_time(session) == 1
     }
 }

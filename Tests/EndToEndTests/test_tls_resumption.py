@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from harness import authority, certificate, context, refusal, s_client, secured, service, wait_until
+from harness import (
+    Authority, Certificate, authority, certificate, context, refusal, s_client, secured, service, wait_until)
 
 VERSIONS = pytest.mark.parametrize(
     "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -200,7 +201,6 @@ def test_43_tickets_end_with_their_policy(interlock, backend, version, change):
 @VERSIONS
 def test_the_authority_s_file_changes(interlock, backend, version):
     """Taking an authority out of the file shuts its clients out, resumed or not."""
-    from harness import Authority
     gone = Authority("Gone")
     task, secrets = backend(), {"ca.pem": authority().pem + gone.pem}
     proxy = interlock([secured(secrets, "web", [task], certificate("web.test"), hosts="web.test", **DEMANDS)],
@@ -222,19 +222,30 @@ def test_the_authority_s_file_changes(interlock, backend, version):
 
 
 @VERSIONS
+@pytest.mark.parametrize("whose", ["own", "intermediate"])
 @pytest.mark.parametrize("demand", ["required", "optional"])
-def test_a_session_ends_with_the_client_s_certificate(interlock, backend, version, demand):
-    """A ticket says that the certificate was good, and brings the next ticket: it must not outlive it."""
+def test_a_session_ends_with_the_client_s_certificate(interlock, backend, version, demand, whose):
+    """A ticket says that the certificate was good, and brings the next ticket: it must not outlive it, nor any of the
+    certificates that it was good by."""
     task, secrets = backend(), trusted()
     labels = {**DEMANDS, "ssl_client_auth": demand}
     proxy = interlock([secured(secrets, "web", [task], certificate("web.test"), hosts="web.test", **labels)],
                       secrets=secrets, https=True)
-    brief = authority().issue("brief", usage="clientAuth", days=(-1, 4 / 86_400))
+    days = (-1, 4 / 86_400)
+    if whose == "own":
+        brief = authority().issue("brief", usage="clientAuth", days=days)
+        end = brief.not_after
+    else:
+        inner = Authority("Brief", parent=authority(), days=days)
+        brief = inner.issue("brief", usage="clientAuth")
+        end = Certificate(inner.pem, "", "").not_after
     tls = only(version, certificate=brief)
     _, session, status = visit(proxy, tls)
-    assert status == 200 and visit(proxy, tls, session=session)[0]
+    resumed, session, _ = visit(proxy, tls, session=session)
+    # The session of a resumed one is no longer of use than the first.
+    assert status == 200 and resumed
     assert task.last.header("x-ssl-client-verify") == "SUCCESS"
-    time.sleep(max(0, brief.not_after - time.time()) + 1.5)
+    time.sleep(max(0, end - time.time()) + 1.5)
     if demand == "required":
         with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
             visit(proxy, tls, session=session)

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from harness import Authority, authority, certificate, free_port, request_bytes, service, wait_until
+from harness import Authority, Certificate, authority, certificate, free_port, request_bytes, service, wait_until
 
 DATA = os.urandom(1 << 20) * 6
 JSON = [("Accept", "application/json")]
@@ -204,6 +204,30 @@ def test_sessions_are_resumed(interlock, task, version):
     assert [each["resumed"] for each in server.connections] == [False, True, True, True]
     assert proxy.metric("interlock_upstream_tls_handshakes_total", result="resumed") == 3
     assert not server.failures
+
+
+@pytest.mark.parametrize("whose", ["own", "intermediate"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_session_ends_with_the_task_s_certificate(interlock, task, version, whose):
+    """Each session brings the next one: none outlives what the task was verified by."""
+    days = (-1, 4 / 86_400)
+    if whose == "own":
+        shown = authority().issue("web.test", days=days)
+        end = shown.not_after
+    else:
+        inner = Authority("Brief", parent=authority(), days=days)
+        shown = inner.issue("web.test")
+        end = Certificate(inner.pem, "", "").not_after
+    server = task(shown, maximum=version)
+    proxy = interlock([verified([server])], secrets=secrets(),
+                      environment={"INTERLOCK_UPSTREAM_IDLE_TIMEOUT": "100ms"})
+    for round_ in range(1, 4):
+        assert proxy.get().status == 200
+        wait_until(lambda count=round_: server.proper_ends == count)
+    assert [each["resumed"] for each in server.connections] == [False, True, True]
+    time.sleep(max(0, end - time.time()) + 1.5)
+    assert proxy.get(headers=JSON).status == 502
+    assert failures(proxy, "tls_verification") >= 1
 
 
 def test_without_tickets_there_is_nothing_to_resume(interlock, task):

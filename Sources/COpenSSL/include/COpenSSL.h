@@ -56,6 +56,8 @@ int il_policy_attach(SSL_CTX *context, const uint8_t identity[IL_IDENTITY_SIZE],
                      const uint8_t *protocols, size_t protocols_count);
 /// Makes a context collect the sessions that servers offer, see `il_tls_state.session`.
 void il_policy_collect_sessions(SSL_CTX *context);
+/// Whether every certificate by which the session's peer was judged is still valid. 1 if there was none.
+int il_session_is_in_time(SSL_SESSION *session);
 /// A failed verification is recorded and does not end the handshake.
 void il_policy_verify_leniently(SSL_CTX *context);
 
