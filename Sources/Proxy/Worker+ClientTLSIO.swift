@@ -38,8 +38,8 @@ extension Worker {
             guard result.count > 0 else {
                 client.pointee.isReadable = false
                 if result.isWouldBlock { return nil }
-                // A socket that fails is told from one that ends; both leave open whether something is missing.
-                client.pointee.isBroken = result.isFailure
+                // An end that was not said leaves open whether something is missing; half a record does not.
+                client.pointee.isBroken = result.isFailure || tls.pointee.stream.isInsideRecord
                 tls.pointee.end = .cut
                 break
             }

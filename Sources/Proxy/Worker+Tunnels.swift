@@ -6,6 +6,8 @@
 //   a side sends FIN                      FIN to the other once all before it is out; the other direction goes on, and
 //                                         from here on silence is allowed for `idle_timeout` only
 //   both sides have sent FIN              closed, outcome ok
+//   ... over TLS, without close_notify    the same, and no close_notify to the other either
+//   ... in the middle of a TLS record     reset to the other: something was cut off
 //   a side's connection is reset          what the kernel still has of a task is passed on; reset to the other
 //   a side does not take its bytes        its peer is read no more until it does
 //   nothing moved for `tunnel_timeout`    closed, outcome tunnel_timeout
@@ -92,7 +94,8 @@ extension Worker {
                 isBlocked: upstream.pointee.isWriteBlocked)
         }
         if client.pointee.isAtEnd, !upstream.pointee.isWriteBlocked, !upstream.pointee.isShutdownWanted {
-            shutdownUpstream(exchange.pointee.upstream)
+            let isSaid = client.pointee.tls.map { $0.pointee.end == .said } ?? true
+            shutdownUpstream(exchange.pointee.upstream, isSaid: isSaid)
         }
         return true
     }
@@ -171,6 +174,8 @@ extension Worker {
                 isBlocked: client.pointee.isWriteBlocked)
         }
         if upstream.pointee.isAtEnd, !client.pointee.isWriteBlocked, !client.pointee.isShutdownDone {
+            // What the task did not say in TLS is not said for it.
+            if upstream.pointee.tls != nil, !upstream.pointee.isEndSaid { client.pointee.tls?.pointee.didNotify = true }
             client.pointee.isShutdownDone = shutdownClient(slot)
         }
         return true

@@ -111,10 +111,11 @@ extension Worker {
     }
 
     /// Ends our side of the stream. Not to be called while something waits in `output`.
-    mutating func shutdownUpstream(_ slot: UInt32) {
+    /// - Parameter isSaid: in TLS: nothing was cut off.
+    mutating func shutdownUpstream(_ slot: UInt32, isSaid: Bool) {
         let upstream = upstreams[slot]
         upstream.pointee.isShutdownWanted = true
-        if let stream = upstream.pointee.tls {
+        if isSaid, let stream = upstream.pointee.tls {
             stream.closeNotify()
             // If it fails, the next read says so. FIN follows when this is out.
             _ = sendTLSOutput(slot)
@@ -205,8 +206,8 @@ extension Worker {
         let upstream = upstreams[slot]
         upstream.pointee.isAtEnd = true
         switch upstream.pointee.state {
-        // What is inside a tunnel knows its own end, and too many servers close it this way.
-        case .tunnel: return .end
+        // What is inside a tunnel may know its own end, and too many servers close it this way.
+        case .tunnel: return upstream.pointee.tls?.isInsideRecord == true ? .failed(.truncated) : .end
         case .busy:
             let began = exchanges[upstream.pointee.exchange].pointee.answerBegan
             return .failed(began ? .truncated : .closedEarly)

@@ -17,6 +17,9 @@ extension TLSStream {
     /// There are decrypted or received bytes inside that `read` would look at without new input.
     public var hasPending: Bool { SSL_has_pending(ssl) == 1 }
 
+    /// Part of a record has come and the rest has not: if the socket ends here, something was cut off.
+    public var isInsideRecord: Bool { il_is_inside_record(ssl) == 1 }
+
     /// The peer is asked for a certificate.
     public var asksForCertificate: Bool { SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER != 0 }
 

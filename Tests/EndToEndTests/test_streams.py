@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from harness import ManualHandshake, authority, certificate, free_port, service, wait_until
+from harness import ManualHandshake, authority, certificate, context, free_port, service, wait_until
+from harness.tls import TLSSocket
 
 
 @contextlib.contextmanager
@@ -282,7 +283,7 @@ def test_tls_to_the_task_of_a_raw_port(interlock):
         wait_until(lambda: proxy.metric("interlock_stream_connections_total", service="db") == 1)
 
 
-@pytest.mark.parametrize("how", ["close_notify", "fin", "tampered", "reset"])
+@pytest.mark.parametrize("how", ["close_notify", "fin", "3 bytes", "5 bytes", "9 bytes", "tampered", "reset"])
 def test_how_a_client_ends_where_tls_ends(interlock, how):
     """A task must never take for the client's end what somebody on the way has done to TLS."""
     port = free_port()
@@ -304,9 +305,14 @@ def test_how_a_client_ends_where_tls_ends(interlock, how):
                 with contextlib.suppress(ssl.SSLError):
                     client.object.unwrap()
                 client.send(client.outgoing.read())
-            else:
+            elif how == "fin":
                 client.socket.shutdown(socket.SHUT_WR)
-            if how in ("reset", "tampered"):
+            else:
+                # Of a record: its header is 5 bytes.
+                client.object.write(b"half")
+                client.send(client.outgoing.read()[:int(how[0])])
+                client.socket.shutdown(socket.SHUT_WR)
+            if how not in ("close_notify", "fin"):
                 with pytest.raises(ConnectionResetError):
                     task.recv(1)
                 return
@@ -315,6 +321,44 @@ def test_how_a_client_ends_where_tls_ends(interlock, how):
             task.sendall(b"half open")
             assert len(client.socket.recv(1000)) > len(b"half open")
             task.close()
+
+
+@pytest.mark.parametrize("is_clients", [True, False])
+@pytest.mark.parametrize("how", ["said", "unsaid", "3 bytes", "5 bytes", "9 bytes"])
+def test_an_end_is_said_only_if_it_was(interlock, how, is_clients):
+    """Where both sides speak TLS, each can tell whether all of the other's bytes came."""
+    port = free_port()
+    shown = certificate("db.test")
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    server_context.load_cert_chain(shown.path, shown.key_path)
+    with listening() as server:
+        stream_proxy(interlock, [port], [
+            service("db", [port_of(server)], tcp_port=port, ssl_cert="db.pem", ssl_backend=True)],
+            secrets={"db.pem": shown.bundle})
+        with contextlib.closing(wait_until(lambda: TLSSocket(connect(port), context(), "db.test"))) as client:
+            client.sendall(b"hello")
+            raw, _ = server.accept()
+            raw.settimeout(10)
+            with contextlib.closing(TLSSocket(raw, server_context, None, is_server=True)) as task:
+                assert read_exactly(task, 5) == b"hello"
+                task.sendall(b"world")
+                assert read_exactly(client, 5) == b"world"
+                first, second = (client, task) if is_clients else (task, client)
+                if how == "said":
+                    first.say_goodbye()
+                elif how != "unsaid":
+                    # Of a record: its header is 5 bytes.
+                    first.plain.sendall(b"\x17\x03\x03\x00\x40half"[:int(how[0])])
+                first.plain.shutdown(socket.SHUT_WR)
+                if how == "said":
+                    assert second.recv(1) == b""
+                    # The other direction goes on.
+                    second.sendall(b"half open")
+                    assert read_exactly(first, 9) == b"half open"
+                else:
+                    with pytest.raises(ssl.SSLError if how == "unsaid" else ConnectionResetError):
+                        second.recv(1)
 
 
 @pytest.mark.parametrize("is_clients", [True, False])

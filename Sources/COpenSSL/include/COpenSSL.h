@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 // MARK: The transport (memory.c)
 
@@ -142,6 +143,10 @@ static inline int il_ssl_set_server_name(SSL *ssl, const char *name) {
 }
 /// Makes an empty memory BIO say "try again" instead of "end".
 static inline void il_bio_wait_when_empty(BIO *bio) { BIO_set_mem_eof_return(bio, -1); }
+/// Whether a part of a record waits for the rest of it.
+static inline int il_is_inside_record(const SSL *ssl) {
+    return SSL_has_pending(ssl) == 1 || strcmp(SSL_rstate_string(ssl), "RB") == 0;
+}
 static inline size_t il_bio_pending(BIO *bio) { return BIO_ctrl_pending(bio); }
 /// Frees OpenSSL's memory and wipes it first.
 static inline void il_clear_free(void *bytes, size_t count) { OPENSSL_clear_free(bytes, count); }

@@ -51,10 +51,11 @@ class TLSSocket:
     Unlike Python's own it may be read and written by two threads at once, and says goodbye for one direction alone.
     """
 
-    def __init__(self, plain, tls, server_name, session=None):
+    def __init__(self, plain, tls, server_name, session=None, is_server=False):
         self.plain = plain
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = tls.wrap_bio(self.incoming, self.outgoing, server_hostname=server_name, session=session)
+        self.object = tls.wrap_bio(
+            self.incoming, self.outgoing, server_side=is_server, server_hostname=server_name, session=session)
         self.lock, self.send_lock = threading.Lock(), threading.Lock()
         self._drive(self.object.do_handshake)
 
