@@ -22,6 +22,7 @@ extension HealthProber {
     ) {
         round += 1
         tallies = Array(repeating: Tally(), count: table.checks.count)
+        let due = queue.begin(serviceCount: table.checks.count)
         let presumed = Set(presumed.map(\.identity))
         let oldChecks = Dictionary(
             old.checks.map { (old.services[Int($0.service)].id, Self.question($0, old)) }, uniquingKeysWith: { $1 })
@@ -53,6 +54,12 @@ extension HealthProber {
         forgetGone(table)
         for slot in 0..<UInt32(probes.slotCount) where probes.isInUse(slot) {
             count(probes[slot].pointee.record.health, at: probes[slot].pointee.position, 1)
+            if probes[slot].pointee.isUnderWay { queue.countActive(probes[slot].pointee.position) }
+        }
+        for token in due where probes.isCurrent(token.slot, generation: token.generation) {
+            if probes[token.slot].pointee.phase == .queued {
+                queue.append(token, of: probes[token.slot].pointee.position)
+            }
         }
         schedule(fresh, table)
         for position in table.checks.indices { judgeService(position) }

@@ -18,6 +18,7 @@ extension HealthProber {
         let check = check(slot)
         let address = Self.target(probes[slot].pointee.endpoint, check.check)
         probes[slot].pointee.isPeerClosed = false
+        probes[slot].pointee.interimCount = 0
         probes[slot].pointee.input = []
         probes[slot].pointee.output = []
         do throws(SystemError) {
@@ -25,7 +26,6 @@ extension HealthProber {
             Socket.setNoDelay(descriptor)
             probes[slot].pointee.descriptor = descriptor
             probes[slot].pointee.phase = .connecting
-            activeCount += 1
             setDeadline(slot, nowNs + UInt64(max(1, check.check.timeoutMs)) * 1_000_000)
             let result = Socket.connect(descriptor, address.socketAddress)
             if result.isFailure, result.code != Socket.inProgressCode {
@@ -36,6 +36,7 @@ extension HealthProber {
             try poller.add(descriptor, [.readable, .writable, .peerClosed, .edgeTriggered], token: token)
             if !result.isFailure { connected(slot) }
         } catch {
+            if !probes[slot].pointee.isUnderWay { queue.ended(probes[slot].pointee.position) }
             finish(slot, .notSent)
         }
     }
@@ -65,7 +66,7 @@ extension HealthProber {
         probes[slot].pointee.input = []
         probes[slot].pointee.output = []
         probes[slot].pointee.phase = .waiting
-        activeCount -= 1
+        queue.ended(probes[slot].pointee.position)
     }
 
     // MARK: Events
@@ -164,6 +165,9 @@ extension HealthProber {
     }
 
     // MARK: Bytes
+
+    /// Who says more of them than that has no answer, and would be listened to for ever.
+    private static var interimLimit: UInt8 { 16 }
 
     private mutating func keepTLSOutput(_ slot: UInt32) {
         probes[slot].pointee.output += workspace.output
@@ -280,6 +284,11 @@ extension HealthProber {
                 return false
             case .complete(let byteCount):
                 if head.isInterim {
+                    probes[slot].pointee.interimCount += 1
+                    guard probes[slot].pointee.interimCount <= Self.interimLimit else {
+                        finish(slot, .badResponse)
+                        return false
+                    }
                     probes[slot].pointee.input.removeFirst(byteCount)
                     continue
                 }

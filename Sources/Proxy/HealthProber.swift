@@ -50,6 +50,7 @@ struct Probe {
     var descriptor: Int32 = -1
     var tls: TLSStream?
     var isPeerClosed = false
+    var interimCount: UInt8 = 0
     /// What came of an answer's head.
     var input: [UInt8] = []
     /// What the socket did not take yet.
@@ -67,8 +68,6 @@ struct HealthProber: ~Copyable {
     static var scratchSize: Int { 1 << 16 }
 
     let seed: ProberSeed
-    /// Probes under way at once. Only tasks that hang fill it: their turn ends with the timeout of their check.
-    let limit: Int
     var poller: Poller
     var wheel: TimerWheel
     let workspace: TLSWorkspace
@@ -77,10 +76,7 @@ struct HealthProber: ~Copyable {
     var head: ResponseHead
     var probes = Slab<Probe>()
     var slots: [UInt64: UInt32] = [:]
-    /// Due probes, the longest waiting first, from `queueStart` on.
-    var queue: [Token] = []
-    var queueStart = 0
-    var activeCount = 0
+    var queue: ProbeQueue
     var publication: Publication
     var round: UInt64 = 0
     var nowNs: UInt64
@@ -105,7 +101,7 @@ struct HealthProber: ~Copyable {
         self.seed = seed
         self.poller = poller
         self.workspace = workspace
-        limit = max(1, seed.settings.maximumProbes)
+        queue = ProbeQueue(limit: seed.settings.maximumProbes)
         nowNs = Clock.monotonicNs()
         wheel = TimerWheel(nowNs: nowNs)
         scratch = .allocate(capacity: Self.scratchSize)
@@ -144,7 +140,7 @@ struct HealthProber: ~Copyable {
             expireTimers()
             startQueued()
             tell()
-            seed.counters.set(active: activeCount, waiting: queue.count - queueStart)
+            seed.counters.set(active: queue.activeCount, waiting: queue.waitingCount)
         }
         for slot in 0..<UInt32(probes.slotCount) where probes.isInUse(slot) { close(slot) }
         seed.publisherMailbox.post(.retired(publication))
@@ -182,27 +178,21 @@ struct HealthProber: ~Copyable {
             } else if probes[slot].pointee.phase == .waiting {
                 probes[slot].pointee.phase = .queued
                 probes[slot].pointee.deadlineNs = .max
-                queue.append(Token(kind: Kind.probe, generation: probes.generation(of: slot), slot: slot))
+                let token = Token(kind: Kind.probe, generation: probes.generation(of: slot), slot: slot)
+                queue.append(token, of: probes[slot].pointee.position)
             }
         }
     }
 
     /// Begins what is due, as far as there is room.
     private mutating func startQueued() {
-        while activeCount < limit, queueStart < queue.count {
-            let token = queue[queueStart]
-            queueStart += 1
-            guard probes.isCurrent(token.slot, generation: token.generation),
-                probes[token.slot].pointee.phase == .queued
-            else { continue }
-            begin(token.slot)
-        }
-        if queueStart == queue.count {
-            queue.removeAll(keepingCapacity: true)
-            queueStart = 0
-        } else if queueStart > 4096 {
-            queue.removeFirst(queueStart)
-            queueStart = 0
+        while let (token, service) = queue.next() {
+            if probes.isCurrent(token.slot, generation: token.generation), probes[token.slot].pointee.phase == .queued {
+                begin(token.slot)
+            } else {
+                // It is gone, or asked anew.
+                queue.ended(service)
+            }
         }
     }
 }

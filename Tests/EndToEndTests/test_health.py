@@ -4,6 +4,8 @@ The state machines and what a probe is are tested in process (ActiveHealthTests,
 the whole shows: labels that reach the prober, a services file that changes under it, several workers, the admin pages.
 """
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -229,3 +231,54 @@ def test_the_last_task_is_never_taken_out(interlock, backend):
     assert proxy.metric("interlock_task_avoidances_total") == 0
     task.request = response(200, b"task")
     assert ask(proxy, 5) == ["task"] * 5
+
+
+def test_a_task_that_never_stops_talking_holds_up_no_probe_of_others(interlock, backend):
+    """Interim answers without an end, as fast as they are read."""
+    other = Task(backend, "other")
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
+    ends = threading.Event()
+
+    def talk(server):
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=pour, args=(connection,), daemon=True).start()
+
+    def pour(connection):
+        with connection, contextlib.suppress(OSError):
+            while not ends.is_set():
+                connection.sendall(flood)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=talk, args=(server,), daemon=True).start()
+        proxy = interlock([
+            service("loud", [server.getsockname()[1]], hosts="loud.test", **FAST, health_mode="http"),
+            service("web", [other], hosts="web.test", health_path="/", **FAST)])
+        try:
+            wait_for_health(proxy, healthy=[other])
+            for status, health in ((500, "unhealthy"), (200, "healthy"), (500, "unhealthy")):
+                other.probe = response(status)
+                wait_for_health(proxy, **{health: [other]})
+            wait_until(lambda: proxy.metric("interlock_health_probes_total", result="bad_response") >= 2)
+        finally:
+            ends.set()
+
+
+def test_tasks_that_hang_hold_up_no_probe_of_others(interlock, backend):
+    """However many tasks a service has, and however long it lets them think about a probe."""
+    other = Task(backend, "other")
+    with socket.create_server(("0.0.0.0", 0), backlog=2048) as server:
+        port = server.getsockname()[1]
+        silent = [f"127.0.{index // 250 + 1}.{index % 250 + 1}:{port}" for index in range(1500)]
+        proxy = interlock([
+            service("silent", silent, hosts="silent.test", health_interval="100ms", health_timeout="1h",
+                    health_mode="http"),
+            service("web", [other], hosts="web.test", health_path="/", **FAST)])
+        wait_for_health(proxy, healthy=[other])
+        time.sleep(1)
+        for status, health in ((500, "unhealthy"), (200, "healthy")):
+            other.probe = response(status)
+            wait_for_health(proxy, **{health: [other]})
