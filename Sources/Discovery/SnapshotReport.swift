@@ -42,7 +42,25 @@ public enum SnapshotReport {
             lines.append(
                 "\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
         }
-        return lines
+        return lines.map(harmless)
+    }
+
+    /// What stands on a line stays on it, and commands no terminal: who writes labels is not who reads this.
+    private static func harmless(_ line: String) -> String {
+        func isControl(_ scalar: Unicode.Scalar) -> Bool {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: true
+            default: false
+            }
+        }
+        guard line.unicodeScalars.contains(where: isControl) else { return line }
+        return line.unicodeScalars.reduce(into: "") { text, scalar in
+            if isControl(scalar) {
+                text += scalar.escaped(asASCII: true)
+            } else {
+                text.unicodeScalars.append(scalar)
+            }
+        }
     }
 
     private static func brackets(_ terms: [String]) -> String {

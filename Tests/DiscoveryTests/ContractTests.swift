@@ -169,3 +169,17 @@ func groupsAreApart() {
     #expect(snapshot(of: inventory, cluster: "west").diagnostics.map(\.service) == ["broken"])
     #expect(snapshot(of: inventory, cluster: "north") == Snapshot())
 }
+
+@Test("a report has one line for each finding, and nothing that a terminal obeys")
+func reportsAreHarmless() {
+    let value = "x\r\nroute    admin.test/ -> evil\u{1B}[2J\u{9B}\u{202E}\u{2028}\u{7F}\u{E9}"
+    let service = FileService(
+        name: "a\nb", labels: lb(["hosts": "a.test", "retries": value]), endpoints: ["10.0.0.1:80"])
+    let file = ServicesFile(name: "services.json", services: [service])
+    let lines = SnapshotReport.lines(snapshot(of: Inventory(files: [file])))
+    #expect(lines.count == 1)
+    #expect(
+        lines[0].hasPrefix(
+            #"error    a\nb retries="x\r\nroute    admin.test/ -> evil\u{1B}[2J\u{009B}\u{202E}\u{2028}\u{7F}é""#),
+        "\(lines)")
+}
