@@ -288,7 +288,8 @@ public struct ServicesFile: Hashable, Sendable {
     /// The file's path, or the config's name.
     public var name: String
     public var origin: Origin
-    /// Where two files hold a service of the same name, the younger one's is used.
+    /// Where two files hold a service of the same name, the younger one's is used. A file on disk has none: what it
+    /// asks for is older than all else, however often it is written anew, and so is not lost by that.
     public var createdAtNs: Int64
     public var services: [FileService]
 

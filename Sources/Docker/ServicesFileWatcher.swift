@@ -44,7 +44,7 @@ public final class ServicesFileWatcher: Sendable {
             throw ServicesFileError(description: "cannot read the services file \(path): \(error.reason)")
         }
         var memory = ServicesFileMemory(path: path)
-        if let problem = memory.take(bytes, modifiedNs: Self.modifiedNs(path)) { throw problem }
+        if let problem = memory.take(bytes) { throw problem }
         deliver(memory.observation)
         do throws(SystemError) {
             let started = try Thread.start(name: "services-file") { [memory] in self.run(memory) }
@@ -93,8 +93,7 @@ public final class ServicesFileWatcher: Sendable {
     /// - Returns: whether the file is good.
     private func read(into memory: inout ServicesFileMemory) -> Bool {
         do throws(SystemError) {
-            return memory.take(
-                try FileBytes.read(path, limit: Self.sizeLimit), modifiedNs: Self.modifiedNs(path)) == nil
+            return memory.take(try FileBytes.read(path, limit: Self.sizeLimit)) == nil
         } catch {
             memory.keep("cannot read the services file: \(error.reason)")
             return false
@@ -116,12 +115,6 @@ public final class ServicesFileWatcher: Sendable {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
-
-    private static func modifiedNs(_ path: String) -> Int64 {
-        var status = stat()
-        guard stat(path, &status) == 0 else { return 0 }
-        return Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
-    }
 }
 
 /// The last good content of a services file, and what is wrong with the present one. Pure.
@@ -135,7 +128,7 @@ struct ServicesFileMemory: Sendable {
 
     /// Takes what the file holds now.
     /// - Returns: why it is no services file; then the last good content stays.
-    mutating func take(_ bytes: [UInt8], modifiedNs: Int64) -> ServicesFileError? {
+    mutating func take(_ bytes: [UInt8]) -> ServicesFileError? {
         if bytes == lastBytes, observation.problems.isEmpty { return nil }
         let content: ServicesFileContent
         do throws(ServicesFileError) {
@@ -150,7 +143,6 @@ struct ServicesFileMemory: Sendable {
             content.refusedNames.contains(old.name) && !content.services.contains { $0.name == old.name }
         }
         observation.file.services = content.services + kept
-        observation.file.createdAtNs = modifiedNs
         observation.problems = content.problems
         lastBytes = bytes
         return nil

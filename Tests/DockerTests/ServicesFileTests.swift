@@ -89,15 +89,17 @@ import Testing
         var memory = ServicesFileMemory(path: "f")
         #expect(
             memory.take(
-                Array(#"{"services":[{"name":"a","endpoints":["1.1.1.1:1"]},{"name":"b","endpoints":[]}]}"#.utf8),
-                modifiedNs: 1) == nil)
-        #expect(memory.take(Array(#"{"services":[{"name":"a","endpoints":["bad"]}]}"#.utf8), modifiedNs: 2) == nil)
+                Array(#"{"services":[{"name":"a","endpoints":["1.1.1.1:1"]},{"name":"b","endpoints":[]}]}"#.utf8))
+                == nil)
+        #expect(memory.take(Array(#"{"services":[{"name":"a","endpoints":["bad"]}]}"#.utf8)) == nil)
         #expect(memory.observation.file.services == [FileService(name: "a", endpoints: ["1.1.1.1:1"])])
+        // It is as old whenever it was written.
+        #expect(memory.observation.file.createdAtNs == 0)
         #expect(memory.observation.problems.count == 1)
-        #expect(memory.take(Array("{".utf8), modifiedNs: 3) != nil)
+        #expect(memory.take(Array("{".utf8)) != nil)
         #expect(memory.observation.file.services.map(\.name) == ["a"])
         #expect(memory.observation.problems.first?.message.contains("keeping its last good content") == true)
-        #expect(memory.take(Array(#"{"services":[]}"#.utf8), modifiedNs: 4) == nil)
+        #expect(memory.take(Array(#"{"services":[]}"#.utf8)) == nil)
         #expect(memory.observation.file.services.isEmpty && memory.observation.problems.isEmpty)
     }
 }

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import Release, response, wait_until
+from harness import Release, response, service, wait_until
 from swarm import Swarm
 
 pytestmark = pytest.mark.plain
@@ -501,3 +501,20 @@ def test_50_the_default_backend_belongs_to_a_team(teams):
     teams.start()
     teams.wait_for("unclaimed.test", "127.0.0.15", count=20)
     assert any("belongs to stack team" in each["message"] for each in teams.findings("evil"))
+
+
+def test_50_a_services_file_keeps_its_hosts_when_it_is_written_anew(engine, interlock, backend):
+    """What the operator has written is older than any service, whenever it was written last."""
+    own = backend(lambda request: response(200, b"file"))
+    other = backend(lambda request: response(200, b"swarm"), host="127.0.0.11")
+    engine.add_service("other", stack="other", hosts="web.test,other.test", port=other.port)
+    engine.add_task("other", "127.0.0.11")
+    proxy = interlock([service("own", [own], hosts="web.test")],
+                      environment=engine.environment | {"INTERLOCK_HOST_OWNERSHIP": "stack"})
+    wait_until(lambda: proxy.get(host="other.test").text == "swarm")
+    for number in range(3):
+        assert proxy.get().text == "file"
+        version = proxy.api_routes()["version"]
+        proxy.write_services([service("own", [own], hosts="web.test", retries=str(number))])
+        wait_until(lambda seen=version: proxy.api_routes()["version"] > seen)
+    assert [each["service"] for each in proxy.api_routes()["diagnostics"]] == ["other"]
