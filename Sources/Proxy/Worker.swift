@@ -70,7 +70,7 @@ struct Worker: ~Copyable {
     }
 
     static var turnBudget: Int { 1 << 20 }
-    static var scratchSize: Int { 1 << 18 }
+    static var scratchSize: Int { 1 << 19 }
     static var headScratchSize: Int { 1 << 17 }
     static var headReadSize: Int32 { 16_384 }
 
