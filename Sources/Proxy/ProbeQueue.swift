@@ -1,6 +1,6 @@
-// Whose probe is next. Tasks that hang keep their place until their check's timeout, which their stack's author chooses:
-// they must not keep the probes of others from theirs. So services take turns, and half of all places is shared out
-// among them in advance:
+// Whose probe is next. Tasks that hang keep their place until their check's timeout, which their stack's author
+// chooses: they must not keep the probes of others from theirs. So services take turns, and half of all places is
+// shared out among them in advance:
 //
 //   the common half    for whoever is next
 //   the other half     each service has its share of it, at least one place, and takes no more; a service alone has all

@@ -80,9 +80,9 @@ public final class TLSClientPolicy: @unchecked Sendable {
     }
 }
 
-/// What a server offered so that the next connection to it needs no full handshake. It is of use only to connections of
-/// the same policy that ask for the same name, and as long as what the server has shown is valid: else it would be a way
-/// around verification.
+/// What a server offered so that the next connection to it needs no full handshake. It is of use only to connections
+/// of the same policy that ask for the same name, and as long as what the server has shown is valid: else it would be a
+/// way around verification.
 public final class TLSResumption {
     let session: OpaquePointer
     private let name: [UInt8]

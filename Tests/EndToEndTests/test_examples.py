@@ -1,9 +1,10 @@
 """The examples of LABELS.md and MIGRATING.md with traffic.
 
-Each is deployed on a scripted engine, with a real server behind the address of every task; a client of the real binary
-tries each line about routes, redirects and TLS that is shown under it. That the lines are right to the letter, and that no
-label is without an example, is what ExampleTests hold. Left out: examples whose tasks are reached over other networks or
-ports of nodes, which the engine here does not have, and fixed entry ports (test_tcp_clients.py has their like).
+Each is deployed on a scripted engine, with a real server behind the address of every task; a client of the real
+binary tries each line about routes, redirects and TLS that is shown under it. That the lines are right to the letter,
+and that no label is without an example, is what ExampleTests hold. Left out: examples whose tasks are reached over
+other networks or ports of nodes, which the engine here does not have, and fixed entry ports (test_tcp_clients.py has
+their like).
 """
 
 import os
@@ -15,7 +16,7 @@ import threading
 
 import pytest
 
-from harness import authority, certificate, context, get, request_bytes, wait_until
+from harness import authority, certificate, context, get, request_bytes, response, wait_until
 from harness.files import PREFIX
 from harness.tls import TLSConnection
 
@@ -96,7 +97,7 @@ class Task:
                         return
                     data += more
                 body = f"{self.service} {data.split()[1].decode()}".encode()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                connection.sendall(response(200, body, [("Connection", "close")]))
                 connection.close()
         except OSError:
             """A probe, or a client that has seen enough."""
@@ -136,7 +137,8 @@ class Stage:
         port = labels[PREFIX + "port"] = port if port > 1023 else port + 20_000
         is_virtual = labels.get(PREFIX + "backend_mode") == "vip"
         engine.add_service(service["name"], labels={key: str(value) for key, value in labels.items()},
-                           stack=service["stack"], replicas=service["replicas"], vip=f"{net}.254" if is_virtual else None)
+                           stack=service["stack"], replicas=service["replicas"],
+                           vip=f"{net}.254" if is_virtual else None)
         ports = {port, int(labels.get(PREFIX + "health_port", port))}
         for number in range(1, service["replicas"] + 1):
             engine.add_task(service["name"], f"{net}.{number}", slot=number)
