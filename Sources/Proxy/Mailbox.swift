@@ -18,10 +18,16 @@ final class Mailbox<Message: Sendable>: Sendable {
         if wasEmpty { wakeup.ring() }
     }
 
-    /// All messages so far. The owner calls it after the bell.
+    /// All messages so far. The owner calls it after the bell; what the bell may have been rung for beside messages is
+    /// to be looked at afterwards.
     func takeAll() -> [Message] {
         wakeup.clear()
-        return queue.withLock { queue in
+        return takeQuietly()
+    }
+
+    /// All messages so far, for whoever is not the owner: the bell stays as it is, since the owner waits for it.
+    func takeQuietly() -> [Message] {
+        queue.withLock { queue in
             let messages = queue
             queue.removeAll()
             return messages

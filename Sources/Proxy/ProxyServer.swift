@@ -180,7 +180,7 @@ public final class ProxyServer: Sendable {
             limits: publishing.limits.limits(for: table, workerCount: mailboxes.count))
         publishing.newest = publication
         state.withLock { state in
-            collectRetired(&state)
+            collectRetired(&state, publisherMailbox.takeQuietly())
             if state.table !== table { state.lastPublishNs = Clock.realtimeNs() }
             state.table = table
             state.report = report
@@ -214,7 +214,7 @@ public final class ProxyServer: Sendable {
     /// Publications that are still alive, the current one included.
     public var livePublicationCount: Int {
         state.withLock { state in
-            collectRetired(&state)
+            collectRetired(&state, publisherMailbox.takeQuietly())
             return state.pending.count
         }
     }
@@ -222,9 +222,11 @@ public final class ProxyServer: Sendable {
     /// Releases retired publications as they come back, and tries ports again that could not be bound.
     /// - Returns: after how many milliseconds to come again without being called, -1 for never; nil: not any more.
     private func collect() -> Int? {
+        let retired = publisherMailbox.takeAll()
+        // Not before: the bell that was rung for the end is silent now.
         if hasStopped.load(ordering: .acquiring) { return nil }
         let retryMs = state.withLock { state in
-            collectRetired(&state)
+            collectRetired(&state, retired)
             state.entryPorts.retry(nowNs: Clock.monotonicNs(), log: log).postOpened(to: mailboxes)
             return state.entryPorts.retryAfterMs(nowNs: Clock.monotonicNs())
         }
@@ -236,8 +238,8 @@ public final class ProxyServer: Sendable {
     private static let expiryLookMs = 600_000
 
     /// Takes back what workers no longer use; the last reference goes here, not on a worker.
-    private func collectRetired(_ state: inout sending PublisherState) {
-        for message in publisherMailbox.takeAll() {
+    private func collectRetired(_ state: inout sending PublisherState, _ messages: [PublisherMessage]) {
+        for message in messages {
             switch message {
             case .retired(let publication):
                 guard let index = state.pending.firstIndex(where: { $0.publication === publication }) else { continue }

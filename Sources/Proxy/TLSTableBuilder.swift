@@ -166,8 +166,8 @@ struct TLSTableBuilder {
         let names = reference.names.joined(separator: "\" or \"")
         let reasons = reference.names.compactMap { files.failures[$0] }
         let reason = reasons.first.map { " (\($0))" } ?? ""
-        return "there is no secret \"\(names)\"\(reason); attach it to the proxy's service,"
-            + " as with docker service update --secret-add"
+        return "there is no secret \"\(names)\"\(reason); attach it to the service that watches Docker,"
+            + " the controller's if there is one, as with docker service update --secret-add"
     }
 
     private func source(_ options: TLSOptions) -> TLSTable.Source {
