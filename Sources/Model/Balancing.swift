@@ -1,5 +1,6 @@
 // How a task is picked, and what a request must look like for a route to answer it: what services say about it, as
 // plain values. Who picks is the data plane.
+// Part of a snapshot: where a new field has to be added is said in Snapshot.swift.
 
 /// How a task of a route's pool is picked.
 public struct Balancing: Hashable, Sendable {

@@ -1,8 +1,9 @@
 // What was wrong with something that people wrote: always names the thing, the value and the way out.
+// Part of a snapshot: where a new field has to be added is said in Snapshot.swift.
 
 /// A finding about one service (or file, or config), for the log, `/api/routes`, the metrics and `interlock check`.
 public struct Diagnostic: Hashable, Sendable {
-    public enum Severity: String, Hashable, Sendable {
+    public enum Severity: String, Hashable, Sendable, CaseIterable {
         /// Routed, but something is doubtful.
         case warning
         /// The service is left out, or stays as it was.

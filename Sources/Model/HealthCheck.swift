@@ -1,8 +1,9 @@
 // What a service says about how its tasks are probed.
+// Part of a snapshot: where a new field has to be added is said in Snapshot.swift.
 
 /// An active health check: probes that are sent to each task whether or not there are requests.
 public struct HealthCheck: Hashable, Sendable {
-    public enum Mode: String, Hashable, Sendable {
+    public enum Mode: String, Hashable, Sendable, CaseIterable {
         /// A GET whose status tells.
         case http
         /// A connection that is accepted.

@@ -1,4 +1,5 @@
 // What holds for a host as a whole, whatever the path; and entry ports that carry something else than HTTP.
+// Part of a snapshot: where a new field has to be added is said in Snapshot.swift.
 
 /// What is special about one host pattern of the HTTP and HTTPS listeners. Hosts without anything special are not
 /// listed.
@@ -27,7 +28,7 @@ public struct HostOptions: Hashable, Sendable {
 
 /// 302 for every path of a host.
 public struct HostRedirect: Hashable, Sendable {
-    public enum Scheme: String, Hashable, Sendable { case http, https }
+    public enum Scheme: String, Hashable, Sendable, CaseIterable { case http, https }
 
     /// The scheme that is redirected.
     public var scheme: Scheme

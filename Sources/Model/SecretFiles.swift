@@ -1,7 +1,8 @@
 // The bytes that names of secrets stand for, as of one look at the directories. Keys are in here: a value of this type
 // is never written to a log, a snapshot or an answer, and says nothing about its contents when it is printed.
+// It travels in pieces of its own: a new field has to be added to SnapshotCodec.swift and SnapshotReader.swift.
 
-/// Secrets and certificates read from disk (or, one day, received from a controller).
+/// Secrets and certificates, read from disk or received from a controller.
 public struct SecretFiles: Sendable, Equatable {
     /// Secrets that the configuration refers to, by file name.
     /// With the OCSP answers beside them (`staple(ofSecret:)`).
@@ -38,6 +39,36 @@ public struct SecretFiles: Sendable, Equatable {
             if let bytes = secrets[name] { return (name, bytes) }
         }
         return nil
+    }
+}
+
+// What is here and what comes from elsewhere.
+extension SecretFiles {
+    /// With what others have and this lacks. What is here goes first, each thing as a whole: a default certificate is
+    /// never joined to another one's key.
+    public func completed(by others: SecretFiles) -> SecretFiles {
+        var files = self
+        files.secrets.merge(others.secrets) { own, _ in own }
+        files.certificates.merge(others.certificates) { own, _ in own }
+        if files.defaultCertificate == nil {
+            files.defaultCertificate = others.defaultCertificate
+            files.defaultKey = others.defaultKey
+            files.defaultStaple = others.defaultStaple
+        }
+        if files.ticketKey == nil { files.ticketKey = others.ticketKey }
+        files.failures = failures.filter { files.secrets[$0.key] == nil }
+        // Who holds a thing knows better why it cannot be had than who never had it.
+        for (name, reason) in others.failures where files.secrets[name] == nil { files.failures[name] = reason }
+        return files
+    }
+
+    /// What a configuration refers to, and what belongs to all of them.
+    public func restricted(to names: Set<String>) -> SecretFiles {
+        var files = self
+        let staples = Set(names.flatMap { Self.stapleNames(of: $0) })
+        files.secrets = secrets.filter { names.contains($0.key) || staples.contains($0.key) }
+        files.failures = failures.filter { names.contains($0.key) }
+        return files
     }
 }
 
@@ -103,9 +134,12 @@ extension SecretFiles: CustomStringConvertible, CustomReflectable {
 
 extension Configuration {
     /// The file names of all secrets that anything in here refers to.
-    public var secretNames: Set<String> {
-        var names: Set<String> = []
-        func add(_ reference: SecretReference?) { names.formUnion(reference?.names ?? []) }
+    public var secretNames: Set<String> { Set(secretReferences.lazy.flatMap(\.names)) }
+
+    /// All secrets that anything in here refers to, each with the names that it may have.
+    public var secretReferences: Set<SecretReference> {
+        var references: Set<SecretReference> = []
+        func add(_ reference: SecretReference?) { if let reference { references.insert(reference) } }
         func add(_ options: TLSOptions) {
             for certificate in options.certificates {
                 add(certificate.certificate)
@@ -116,6 +150,6 @@ extension Configuration {
         for host in hosts { add(host.tls) }
         for port in streams { for host in port.hosts { if let tls = host.tls { add(tls) } } }
         for service in services { add(service.options.backendTLS?.authorities) }
-        return names
+        return references
     }
 }

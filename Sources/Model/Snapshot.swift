@@ -1,6 +1,10 @@
 // The Snapshot: the one type at which the control plane and the data plane meet.
 // Everything in it is a plain value in canonical order, so two observers of the same cluster hold equal snapshots.
 // It never holds a socket, a clock or a reference; what was refused is told in `diagnostics`.
+//
+// A new field of any type in a snapshot has to be written and read in SnapshotCodec+Encoding.swift and
+// SnapshotCodec+Decoding.swift, or it never reaches a proxy; compared in SnapshotContent.swift, if it decides anything;
+// and shown in SnapshotDocument.swift. Tests/ModelTests/SnapshotFieldTests.swift asks for it.
 
 /// What the proxy is to do, as of one look at the world.
 public struct Snapshot: Hashable, Sendable {
@@ -93,9 +97,9 @@ public struct Service: Hashable, Sendable {
     }
 }
 
-public enum ServiceSource: String, Hashable, Sendable { case swarm, container, file, config }
+public enum ServiceSource: String, Hashable, Sendable, CaseIterable { case swarm, container, file, config }
 
-public enum BackendMode: String, Hashable, Sendable { case task, vip }
+public enum BackendMode: String, Hashable, Sendable, CaseIterable { case task, vip }
 
 /// Per-service overrides; nil means the proxy's global setting. Durations are milliseconds.
 public struct ServiceOptions: Hashable, Sendable {
@@ -130,7 +134,7 @@ public struct ServiceOptions: Hashable, Sendable {
     public init() {}
 }
 
-public enum ProxyProtocolVersion: String, Hashable, Sendable { case v1, v2 }
+public enum ProxyProtocolVersion: String, Hashable, Sendable, CaseIterable { case v1, v2 }
 
 /// Which hosts a route answers.
 public enum HostPattern: Hashable, Sendable {
@@ -177,7 +181,7 @@ public struct Route: Hashable, Sendable {
     }
 }
 
-public enum PathPolicy: String, Hashable, Sendable { case safe, raw }
+public enum PathPolicy: String, Hashable, Sendable, CaseIterable { case safe, raw }
 
 /// One address that answers for a service: a task, a VIP, a container, or a fixed endpoint.
 public struct Upstream: Hashable, Sendable {

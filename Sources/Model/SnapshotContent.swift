@@ -27,8 +27,15 @@ extension Snapshot {
 }
 
 /// FNV-1a with 64 bits over length-prefixed fields: no cryptography, only the same everywhere.
-private struct StableHash {
+struct StableHash {
     private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    /// With every bit depending on all of them: the low ones of `value` depend on the low ones of the bytes alone.
+    var mixed: UInt64 {
+        var mixed = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ mixed >> 31
+    }
 
     mutating func add(_ text: String) {
         add(text.utf8.count)

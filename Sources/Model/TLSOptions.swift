@@ -1,5 +1,6 @@
 // What people ask of TLS, as plain values: which certificates, which versions, whose client certificates. Certificates
 // and keys are named here and never held: their bytes travel in `SecretFiles`.
+// Part of a snapshot: where a new field has to be added is said in Snapshot.swift.
 
 /// A secret as a label names it: the file names that may hold it, the preferred one first (`name`, `<stack>_<name>`).
 public struct SecretReference: Hashable, Sendable {
@@ -40,7 +41,7 @@ extension [String] {
     }
 }
 
-public enum TLSVersion: String, Hashable, Sendable, Comparable {
+public enum TLSVersion: String, Hashable, Sendable, Comparable, CaseIterable {
     case tls12 = "1.2"
     case tls13 = "1.3"
 
@@ -49,7 +50,7 @@ public enum TLSVersion: String, Hashable, Sendable, Comparable {
 
 /// Whether clients must show a certificate, and who must have signed it.
 public struct ClientAuthentication: Hashable, Sendable {
-    public enum Demand: String, Hashable, Sendable { case required, optional }
+    public enum Demand: String, Hashable, Sendable, CaseIterable { case required, optional }
 
     public var demand: Demand
     public var authorities: SecretReference

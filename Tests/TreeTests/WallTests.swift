@@ -38,8 +38,8 @@ private let walls: [String: Wall] = [
     "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "interlock": Wall(
         [
-            "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy", "Routing", "Secrets",
-            "Telemetry", "Wire",
+            "Admin", "Controller", "Demo", "Discovery", "Docker", "Extension", "Feed", "Kernel", "Model", "Proxy",
+            "Render", "Routing", "Secrets", "TLS", "Telemetry", "Wire",
         ],
         ["Glibc", "Synchronization"]),
 ]
