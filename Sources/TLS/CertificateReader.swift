@@ -98,6 +98,28 @@ enum CertificateReader {
         return found
     }
 
+    /// Whether one of the certificates that can be read, as PEM or the whole as DER, is such a one. What is damaged is
+    /// passed over.
+    static func contains(_ bytes: [UInt8], _ isSought: (OpaquePointer) -> Bool) -> Bool {
+        guard let size = Int32(exactly: bytes.count), size > 0, let input = BIO_new_mem_buf(bytes, size) else {
+            return false
+        }
+        defer { BIO_free(input) }
+        defer { ERR_clear_error() }
+        if let certificate = d2i_X509_bio(input, nil) {
+            defer { X509_free(certificate) }
+            return isSought(certificate)
+        }
+        _ = BIO_ctrl(input, BIO_CTRL_RESET, 0, nil)
+        // Each turn leaves at least one line behind.
+        while il_bio_pending(input) > 0 {
+            guard let certificate = PEM_read_bio_X509(input, nil, noPassphrase, nil) else { continue }
+            defer { X509_free(certificate) }
+            if isSought(certificate) { return true }
+        }
+        return false
+    }
+
     /// The private key that belongs to `certificate`, to be freed.
     static func privateKey(_ contents: borrowing PEMContents, for certificate: OpaquePointer, what: String)
         throws(TLSError) -> OpaquePointer

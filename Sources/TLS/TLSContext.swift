@@ -20,6 +20,9 @@ public final class TLSContext: @unchecked Sendable {
     // SSL_CTX is reference-counted and, once configured, safe to share between threads.
     let pointer: OpaquePointer
 
+    /// Takes over the reference.
+    init(adopting context: OpaquePointer) { pointer = context }
+
     /// A context for connecting to servers, which are always verified.
     /// - Parameters:
     ///   - authorityFile: PEM certificates that are trusted; nil trusts the system's.

@@ -8,7 +8,7 @@ public struct TLSError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Kind: Hashable, Sendable {
         /// A file that cannot be read or is not what it should be: the configuration is wrong.
         case configuration
-        /// The peer's certificate was not accepted.
+        /// The peer's certificate was not accepted; on the feed also: it shows none, or no TLS that could carry one.
         case verification
         /// Anything else between the two peers: no common version, an alert, garbage, a cut connection.
         case connection

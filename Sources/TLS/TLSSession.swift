@@ -16,29 +16,22 @@ public final class TLSSession {
         case ended
     }
 
-    private let ssl: OpaquePointer
+    let ssl: OpaquePointer
     // Owned by `ssl`.
     private let input: OpaquePointer
     private let output: OpaquePointer
     // The peer's name for messages.
-    private let peerName: String
+    let peerName: String
+    /// Of a session of the feed. `ssl` refers to it.
+    let judge: FeedJudge?
     public private(set) var isEstablished = false
 
     /// A session that will connect to the server called `serverName` (a DNS name or an IP address), which its
     /// certificate must carry.
     public init(client context: TLSContext, serverName: String, isAddress: Bool) throws(TLSError) {
-        guard let ssl = SSL_new(context.pointer) else { throw .fromQueue(.connection, "cannot make a TLS session") }
-        guard let input = BIO_new(BIO_s_mem()), let output = BIO_new(BIO_s_mem()) else {
-            SSL_free(ssl)
-            throw .fromQueue(.connection, "cannot make a TLS buffer")
-        }
-        il_bio_wait_when_empty(input)
-        il_bio_wait_when_empty(output)
-        SSL_set_bio(ssl, input, output)
+        (ssl, input, output) = try Self.make(context)
         SSL_set_connect_state(ssl)
-        self.ssl = ssl
-        self.input = input
-        self.output = output
+        judge = nil
         peerName = serverName
         let isSet: Int32
         if isAddress {
@@ -50,6 +43,32 @@ public final class TLSSession {
         guard isSet == 1 else {
             throw .fromQueue(.configuration, "\"\(serverName)\" is no name that a certificate can carry")
         }
+    }
+
+    /// A session of the feed: its peer's certificate is accepted by `judge`, which the context asks.
+    init(feed context: TLSContext, peerName: String, judge: FeedJudge) throws(TLSError) {
+        (ssl, input, output) = try Self.make(context)
+        self.judge = judge
+        self.peerName = peerName
+        if judge.isServer { SSL_set_accept_state(ssl) } else { SSL_set_connect_state(ssl) }
+        guard SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(judge).toOpaque()) == 1 else {
+            throw .fromQueue(.connection, "cannot make a TLS session")
+        }
+    }
+
+    /// An SSL that reads from and writes to memory, which it owns.
+    private static func make(
+        _ context: TLSContext
+    ) throws(TLSError) -> (ssl: OpaquePointer, input: OpaquePointer, output: OpaquePointer) {
+        guard let ssl = SSL_new(context.pointer) else { throw .fromQueue(.connection, "cannot make a TLS session") }
+        guard let input = BIO_new(BIO_s_mem()), let output = BIO_new(BIO_s_mem()) else {
+            SSL_free(ssl)
+            throw .fromQueue(.connection, "cannot make a TLS buffer")
+        }
+        il_bio_wait_when_empty(input)
+        il_bio_wait_when_empty(output)
+        SSL_set_bio(ssl, input, output)
+        return (ssl, input, output)
     }
 
     deinit { SSL_free(ssl) }
@@ -80,10 +99,13 @@ public final class TLSSession {
         ERR_clear_error()
         let status = SSL_do_handshake(ssl)
         if status == 1 {
+            // No way leads here without an accepted certificate; if one did, this is where it ends.
+            if let judge, judge.identity == nil { throw feedFailure(judge, "TLS handshake with") }
             isEstablished = true
             return true
         }
         if needsMore(status) { return false }
+        if let judge { throw feedFailure(judge, "TLS handshake with") }
         let verdict = SSL_get_verify_result(ssl)
         if verdict != Int(X509_V_OK) {
             let reason = X509_verify_cert_error_string(verdict).map { String(cString: $0) } ?? "code \(verdict)"
@@ -100,7 +122,7 @@ public final class TLSSession {
         while offset < bytes.count, let base = bytes.baseAddress {
             ERR_clear_error()
             let taken = SSL_write(ssl, base + offset, Int32(clamping: bytes.count - offset))
-            guard taken > 0 else { throw .fromQueue(.connection, "TLS write to \(peerName)") }
+            guard taken > 0 else { throw failure("TLS write to") }
             offset += Int(taken)
         }
     }
@@ -112,7 +134,12 @@ public final class TLSSession {
         if count > 0 { return .bytes(Int(count)) }
         if needsMore(count) { return .needsInput }
         if SSL_get_error(ssl, count) == SSL_ERROR_ZERO_RETURN { return .ended }
-        throw .fromQueue(.connection, "TLS read from \(peerName)")
+        throw failure("TLS read from")
+    }
+
+    private func failure(_ operation: String) -> TLSError {
+        if let judge { return feedFailure(judge, operation) }
+        return .fromQueue(.connection, "\(operation) \(peerName)")
     }
 
     /// Says close_notify; take the output once more afterwards.

@@ -13,6 +13,7 @@ public final class FakeDocker: Sendable {
         public let query: String
         /// "1.41"; "" without one.
         public let version: String
+        public var body: [UInt8] = []
     }
 
     public enum Answer: Sendable {
@@ -220,7 +221,15 @@ public final class FakeDocker: Sendable {
             if let position = buffer.indices.first(where: { buffer[$0...].starts(with: end) }) {
                 let text = String(decoding: buffer[..<position], as: UTF8.self)
                 buffer.removeSubrange(..<(position + 4))
-                return parse(text)
+                var request = parse(text)
+                let size = bodySize(text)
+                while buffer.count < size {
+                    guard let more = try? stream.readSome(timeoutMs: -1), !more.isEmpty else { return nil }
+                    buffer += more
+                }
+                request?.body = Array(buffer.prefix(size))
+                buffer.removeFirst(size)
+                return request
             }
             guard let more = try? stream.readSome(timeoutMs: -1), !more.isEmpty else { return nil }
             buffer += more
@@ -240,6 +249,11 @@ public final class FakeDocker: Sendable {
         }
         return Request(
             method: String(words[0]), path: path, query: target.count > 1 ? String(target[1]) : "", version: version)
+    }
+
+    private static func bodySize(_ head: String) -> Int {
+        let name = "Content-Length: "
+        return head.split(separator: "\r\n").first { $0.hasPrefix(name) }.flatMap { Int($0.dropFirst(name.count)) } ?? 0
     }
 
     private static func isOlder(_ left: String, than right: String) -> Bool {

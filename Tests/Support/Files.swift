@@ -71,3 +71,9 @@ public func stopProgram(_ process: Int32) {
     var status: Int32 = 0
     waitpid(process, &status, 0)
 }
+
+/// The permissions of a file; 0 if there is none.
+public func mode(of path: String) -> UInt32 {
+    var status = stat()
+    return stat(path, &status) == 0 ? status.st_mode & 0o777 : 0
+}

@@ -33,9 +33,12 @@ public struct TestAuthority: Sendable {
         ])
         try Self.run([
             "openssl", "x509", "-req", "-in", "\(base).csr", "-CA", "\(folder)/ca.pem", "-CAkey", "\(folder)/ca.key",
-            "-days", "\(days)", "-extfile", "\(base).ext", "-out", "\(base).pem",
+            "-set_serial", Self.serial(), "-days", "\(days)", "-extfile", "\(base).ext", "-out", "\(base).pem",
         ])
     }
+
+    /// A number for a certificate. openssl would count in a file, which tests that run side by side would spoil.
+    public static func serial() -> String { "\(Machine.random() >> 1)" }
 
     private static func run(_ command: [String]) throws {
         guard runProgram(command) == 0 else { throw Failure(command: command) }

@@ -44,7 +44,7 @@ struct Credentials {
                 + ["-nodes", "-subj", subject ?? "/CN=\(name)", "-keyout", "\(base).key", "-out", "\(base).csr"])
         try run([
             "openssl", "x509", "-req", "-in", "\(base).csr", "-CA", "\(folder)/ca.pem", "-CAkey", "\(folder)/ca.key",
-            "-days", "2", "-extfile", "\(base).ext", "-out", "\(base).pem",
+            "-set_serial", TestAuthority.serial(), "-days", "2", "-extfile", "\(base).ext", "-out", "\(base).pem",
         ])
     }
 

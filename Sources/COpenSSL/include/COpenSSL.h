@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stddef.h>
@@ -105,7 +106,52 @@ void il_stream_watch(SSL_CTX *context, int is_server);
 /// @param kind EVP_PKEY_RSA or EVP_PKEY_EC if that is to be expected: it is quicker.
 EVP_PKEY *il_private_key(const uint8_t *bytes, size_t count, int is_pkcs8, int kind);
 
+// MARK: Sealing (sealing.c)
+
+enum { IL_SEALING_KEY_SIZE = 32, IL_NONCE_SIZE = 12, IL_TAG_SIZE = 16 };
+
+/// HKDF with SHA-256 (RFC 5869): fills `key`. An empty salt is one of zeroes.
+/// @return 1, or 0 without memory or if more is asked for than 255 hashes.
+int il_hkdf_sha256(const uint8_t *secret, size_t secret_count, const uint8_t *salt, size_t salt_count,
+                   const uint8_t *info, size_t info_count, uint8_t *key, size_t key_count);
+/// AES-256-GCM.
+/// @param sealed gets `count` bytes and the tag.
+/// @return 1, or 0 without memory or for more than 2 GiB.
+int il_seal(const uint8_t key[IL_SEALING_KEY_SIZE], const uint8_t nonce[IL_NONCE_SIZE], const uint8_t *context,
+            size_t context_count, const uint8_t *plain, size_t count, uint8_t *sealed);
+/// The reverse.
+/// @param sealed `count` bytes and the tag.
+/// @param plain gets `count` bytes; nothing of use if the answer is 0.
+/// @return 1, or 0 if a bit of key, nonce, context, text or tag is another.
+int il_open(const uint8_t key[IL_SEALING_KEY_SIZE], const uint8_t nonce[IL_NONCE_SIZE], const uint8_t *context,
+            size_t context_count, const uint8_t *sealed, size_t count, uint8_t *plain);
+
+// MARK: Certificates of the feed (authority.c)
+
+/// A new private key on the curve P-256, to be freed; NULL without memory or entropy.
+EVP_PKEY *il_p256_key(void);
+/// Makes and signs a certificate, to be freed. NULL: see the error queue.
+/// @param uri its only alternative name.
+/// @param not_before, not_after Unix seconds.
+/// @param extended_use as in `serverAuth`; NULL: none.
+/// @param issuer NULL: the certificate is an authority's and signed by `key`.
+X509 *il_certificate_issue(const char *organization, const char *common_name, const char *uri, int64_t not_before,
+                           int64_t not_after, const char *extended_use, EVP_PKEY *key, X509 *issuer,
+                           EVP_PKEY *issuer_key);
+
 // MARK: Macros
+
+/// TLS 1.3 and nothing else; no ticket, no session, no certificate beside the own one, and a peer's certificates fit
+/// into `certificate_limit` bytes.
+static inline int il_ssl_ctx_set_feed_modes(SSL_CTX *context, long certificate_limit) {
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN);
+    SSL_CTX_set_max_cert_list(context, certificate_limit);
+    return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
+           SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 && SSL_CTX_set_num_tickets(context, 0) == 1 &&
+           SSL_CTX_set_max_early_data(context, 0) == 1 && SSL_CTX_set_recv_max_early_data(context, 0) == 1;
+}
 
 static inline int il_ssl_ctx_set_min_tls12(SSL_CTX *context) {
     return (int)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
