@@ -54,6 +54,7 @@ let package = Package(
             name: "Admin", dependencies: ["Routing", "Telemetry", "Wire", "Kernel", "Model"], swiftSettings: common),
 
         // Between controllers and those who use their snapshots: proxies and extensions.
+        .target(name: "Feed", dependencies: ["Model", "TLS", "Kernel"], swiftSettings: common),
 
         // A backend to try things against; part of the binary, no part of the proxy.
         .target(name: "Demo", dependencies: ["Wire", "Model", "Telemetry", "Kernel"], swiftSettings: common),
@@ -94,11 +95,13 @@ let package = Package(
         .testTarget(
             name: "AdminTests", dependencies: ["Admin", "Routing", "Model", "Telemetry", "Kernel", "Support"],
             swiftSettings: common),
+        .testTarget(
+            name: "FeedTests", dependencies: ["Feed", "Model", "TLS", "Kernel", "Support"], swiftSettings: common),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire", "Kernel", "Support"], swiftSettings: common),
         .testTarget(
             name: "InterlockTests",
             dependencies: [
-                "interlock", "Admin", "Discovery", "Kernel", "Model", "Proxy", "Routing", "Secrets",
+                "interlock", "Admin", "Discovery", "Feed", "Kernel", "Model", "Proxy", "Routing", "Secrets",
                 "Support", "Telemetry",
             ],
             swiftSettings: common),

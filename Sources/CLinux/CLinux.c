@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
@@ -173,8 +174,28 @@ int il_poll(int descriptor, int events, int timeout_ms) {
     return result == 0 ? 0 : entry.revents;
 }
 
+int il_poll_pair(int first, int first_events, int second, int second_events, int timeout_ms, int *first_ready,
+                 int *second_ready) {
+    struct pollfd entries[2] = {
+        {.fd = first, .events = (short)first_events},
+        {.fd = second, .events = (short)second_events},
+    };
+    int result = poll(entries, 2, timeout_ms);
+    *first_ready = result > 0 ? entries[0].revents : 0;
+    *second_ready = result > 0 ? entries[1].revents : 0;
+    return result < 0 && errno != EINTR ? -errno : 0;
+}
+
 int il_pipe(int descriptors[2]) {
     RETRY(int, pipe2(descriptors, O_CLOEXEC));
+}
+
+int il_pidfd_open(pid_t process) {
+    RETRY(int, (int)syscall(SYS_pidfd_open, process, 0));
+}
+
+int il_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+    return -posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
 int il_processor_count(void) {

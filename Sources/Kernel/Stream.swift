@@ -83,6 +83,27 @@ public final class Stream: Sendable {
         il_poll(descriptor, Int32(POLLIN), Int32(clamping: timeoutMs)) > 0
     }
 
+    /// What a wait for the stream or a wakeup came to; all false after the timeout.
+    public struct Ready: Hashable, Sendable {
+        /// Data, the end, or an error is there.
+        public var isReadable = false
+        public var isWritable = false
+        /// The wakeup was rung; it is cleared.
+        public var isRung = false
+    }
+
+    /// Waits for what the peer sends, for room to write if that is asked for, or for another thread's bell.
+    public func wait(forWriting: Bool, or wakeup: Wakeup, timeoutMs: Int) -> Ready {
+        var own: Int32 = 0
+        var bell: Int32 = 0
+        let events = forWriting ? POLLIN | POLLOUT : POLLIN
+        let status = il_poll_pair(
+            descriptor, Int32(events), wakeup.descriptor, Int32(POLLIN), Int32(clamping: timeoutMs), &own, &bell)
+        precondition(status == 0, "poll failed")
+        if bell != 0 { wakeup.clear() }
+        return Ready(isReadable: own & ~Int32(POLLOUT) != 0, isWritable: own & Int32(POLLOUT) != 0, isRung: bell != 0)
+    }
+
     public func shutdownWrite() { Socket.shutdownWrite(descriptor) }
 
     /// Wakes a thread that waits in `read`: it sees the end of the stream. Safe from any thread while the stream lives.

@@ -1,11 +1,12 @@
 // Owns the entry that libFuzzer calls and the choice of target (environment variable FUZZ_TARGET). A target is a
 // function over bytes that traps when a property does not hold; what the properties are stands in Targets.swift.
-// Compiled together with the sources of Wire and TLS into one module by run.sh.
+// Compiled together with the sources of Wire, TLS and the feed's protocol into one module by run.sh; Model is beside
+// it.
 
 import Glibc
 
 enum Target: String, CaseIterable {
-    case request, response, chunked, proxy, target, hello, tls, pem, canary
+    case request, response, chunked, proxy, target, hello, tls, pem, snapshot, feed, canary
 }
 
 nonisolated(unsafe) private var chosen = Target.request
@@ -36,6 +37,8 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case .hello: fuzzHello(input)
     case .tls: fuzzTLS(input)
     case .pem: fuzzPEM(input)
+    case .snapshot: fuzzSnapshot(input)
+    case .feed: fuzzFeed(input)
     case .canary: fuzzCanary(input)
     }
     return 0

@@ -8,8 +8,11 @@ seconds=${1:?usage: run.sh SECONDS [TARGET...]}
 shift
 here=$(cd "$(dirname "$0")" && pwd)
 work=${FUZZ_DIR:-${TMPDIR:-/tmp}/interlock-fuzz.$(id -u)}
-targets=${*:-"canary request response chunked proxy target hello tls pem"}
+targets=${*:-"canary request response chunked proxy target hello tls pem snapshot feed"}
 sources=$here/../../Sources
+feed=$(cd "$sources/Feed" && ls "$PWD"/FeedFields.swift "$PWD"/FeedFrame*.swift "$PWD"/Feed*Session.swift \
+    "$PWD"/FeedPublication.swift \
+    "$PWD"/FeedContent.swift)
 mkdir -p "$work/objects" "$work/seeds/pem" "$work/seeds/tls"
 
 echo "building into $work"
@@ -21,7 +24,15 @@ build() {
         clang -c -O1 -g -fsanitize=fuzzer-no-link,address -I "$sources/COpenSSL/include" "$file" \
             -o "$work/objects/$(basename "$file" .c).o" || return 1
     done
-    find "$sources/Wire" "$sources/TLS" "$here" -name '*.swift' -print0 | xargs -0 swiftc -swift-version 6 -O -g \
+    # A module of its own: Wire has a PathPolicy too.
+    swiftc -swift-version 6 -O -g -wmo -enable-upcoming-feature InternalImportsByDefault -parse-as-library \
+        -sanitize=fuzzer,address -module-name Model -emit-module -emit-module-path "$work/objects/Model.swiftmodule" \
+        -c "$sources"/Model/*.swift -o "$work/objects/Model.o" || return 1
+    # The feed's frames and sessions import TLS, which is in the module itself.
+    : >"$work/objects/TLS.swift"
+    swiftc -parse-as-library -module-name TLS -emit-module -emit-module-path "$work/objects/TLS.swiftmodule" \
+        "$work/objects/TLS.swift" || return 1
+    find "$sources/Wire" "$sources/TLS" "$here" $feed -name '*.swift' -print0 | xargs -0 swiftc -swift-version 6 -O -g \
         -enable-upcoming-feature InternalImportsByDefault \
         -parse-as-library -sanitize=fuzzer,address -module-name Fuzz -I "$work/objects" "$work"/objects/*.o \
         -lssl -lcrypto -o "$work/fuzz"

@@ -35,6 +35,8 @@ private let walls: [String: Wall] = [
         ["Discovery", "Model", "Wire", "TLS", "Kernel"], ["Glibc", "Synchronization"]),
     "Controller": Wall(["Docker", "Discovery", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "Admin": Wall(["Routing", "Telemetry", "Wire", "Kernel", "Model"], ["Glibc", "Synchronization"]),
+    // Between controllers and those who use their snapshots: no Docker, no Discovery.
+    "Feed": Wall(["Model", "TLS", "Kernel"], ["Glibc", "Synchronization"]),
     "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "interlock": Wall(
         [

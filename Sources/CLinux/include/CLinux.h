@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -71,7 +72,14 @@ ssize_t il_send_vector(int descriptor, const struct iovec *vector, int count);
 int il_local_name(int descriptor, struct sockaddr_storage *address, socklen_t *length);
 int il_peer_name(int descriptor, struct sockaddr_storage *address, socklen_t *length);
 int il_poll(int descriptor, int events, int timeout_ms);
+/// Waits for either of two; what is ready of each is 0 after the timeout.
+int il_poll_pair(int first, int first_events, int second, int second_events, int timeout_ms, int *first_ready,
+                 int *second_ready);
 int il_pipe(int descriptors[2]);
+/// A descriptor of a child that is readable when it has ended; close-on-exec.
+int il_pidfd_open(pid_t process);
+/// The child has nothing open from that number on.
+int il_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 
 // Processors and limits.
 int il_processor_count(void);
