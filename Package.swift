@@ -55,6 +55,9 @@ let package = Package(
 
         // Between controllers and those who use their snapshots: proxies and extensions.
         .target(name: "Feed", dependencies: ["Model", "TLS", "Kernel"], swiftSettings: common),
+        .target(name: "Render", dependencies: ["Model"], swiftSettings: pointerFree),
+        .target(
+            name: "Extension", dependencies: ["Render", "Model", "Kernel", "Telemetry"], swiftSettings: common),
 
         // A backend to try things against; part of the binary, no part of the proxy.
         .target(name: "Demo", dependencies: ["Wire", "Model", "Telemetry", "Kernel"], swiftSettings: common),
@@ -97,6 +100,12 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "FeedTests", dependencies: ["Feed", "Model", "TLS", "Kernel", "Support"], swiftSettings: common),
+        .testTarget(
+            name: "RenderTests", dependencies: ["Render", "Model", "Support"], exclude: ["Golden"],
+            swiftSettings: common),
+        .testTarget(
+            name: "ExtensionTests", dependencies: ["Extension", "Render", "Model", "Kernel", "Telemetry", "Support"],
+            swiftSettings: common),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire", "Kernel", "Support"], swiftSettings: common),
         .testTarget(
             name: "InterlockTests",

@@ -37,6 +37,8 @@ private let walls: [String: Wall] = [
     "Admin": Wall(["Routing", "Telemetry", "Wire", "Kernel", "Model"], ["Glibc", "Synchronization"]),
     // Between controllers and those who use their snapshots: no Docker, no Discovery.
     "Feed": Wall(["Model", "TLS", "Kernel"], ["Glibc", "Synchronization"]),
+    "Render": Wall(["Model"]),
+    "Extension": Wall(["Render", "Model", "Kernel", "Telemetry"], ["Glibc", "Synchronization"]),
     "Demo": Wall(["Wire", "Model", "Telemetry", "Kernel"], ["Glibc", "Synchronization"]),
     "interlock": Wall(
         [
@@ -52,7 +54,7 @@ private let forbiddenInPure = [
     "clock_gettime", "gettimeofday", "ContinuousClock", "pthread_", "Mutex<", "Atomic<", "getenv(", "fopen(",
     "socket(", "Task {", "Task.detached", "DispatchQueue",
 ]
-private let pureTargets = ["Wire", "Model", "Routing", "Discovery"]
+private let pureTargets = ["Wire", "Model", "Routing", "Discovery", "Render"]
 
 @Suite("the import walls")
 struct WallTests {
