@@ -65,8 +65,8 @@ let package = Package(
         .executableTarget(
             name: "interlock",
             dependencies: [
-                "Admin", "Controller", "Demo", "Discovery", "Docker", "Kernel", "Model", "Proxy",
-                "Routing", "Secrets", "Telemetry", "Wire",
+                "Admin", "Controller", "Demo", "Discovery", "Docker", "Extension", "Feed", "Kernel", "Model", "Proxy",
+                "Render", "Routing", "Secrets", "TLS", "Telemetry", "Wire",
             ],
             swiftSettings: common),
 

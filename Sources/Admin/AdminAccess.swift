@@ -12,9 +12,15 @@ struct AdminAccess: Sendable {
     let isOpen: Bool
 
     /// `bytes` are those the head was parsed from.
-    func verdict(for head: borrowing RequestHead, in bytes: Bytes, peerIsLoopback: Bool) -> Verdict {
-        if isOpen { return .granted }
-        if peerIsLoopback, Self.looksLocal(head, in: bytes) { return .granted }
+    /// - Parameter changes: it is about more than looking. A page that everybody may see is not one that everybody may
+    ///   act on, and a browser on this machine may be told by any site to send a POST here.
+    func verdict(
+        for head: borrowing RequestHead, in bytes: Bytes, peerIsLoopback: Bool, changes: Bool = false
+    ) -> Verdict {
+        if isOpen, !changes { return .granted }
+        if peerIsLoopback, Self.looksLocal(head, in: bytes), !changes || !Self.isFromBrowser(head, in: bytes) {
+            return .granted
+        }
         guard let token else { return .forbidden }
         return Self.bearer(head, in: bytes).map { Self.isEqual($0, token) } == true ? .granted : .unauthorized
     }
@@ -32,6 +38,15 @@ struct AdminAccess: Sendable {
         if host.isEmpty || host.equalsIgnoringCase("localhost") { return true }
         let name = host.string()
         return IPAddress(name.hasPrefix("[") ? String(name.dropFirst().dropLast()) : name) != nil
+    }
+
+    /// Browsers send these with every POST.
+    private static func isFromBrowser(_ head: borrowing RequestHead, in bytes: Bytes) -> Bool {
+        for index in 0..<head.fieldCount {
+            let name = bytes.slice(head.field(index).name)
+            if name.equalsIgnoringCase("origin") || name.equalsIgnoringCase("sec-fetch-site") { return true }
+        }
+        return false
     }
 
     /// The token of the one Authorization field (RFC 6750 section 2.1).

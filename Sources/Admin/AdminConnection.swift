@@ -73,15 +73,18 @@ struct AdminConnection: ~Copyable {
     }
 
     private borrowing func makeAnswer(_ bytes: Bytes) -> AdminAnswer {
-        guard head.method == .get || head.method == .head else {
-            var answer = AdminAnswer.text(405, "only GET and HEAD\n")
-            answer.extraLines = "Allow: GET, HEAD\r\n"
+        guard let page = AdminPages.Page(path: bytes.slice(head.path)) else { return .text(404, "no such page\n") }
+        guard page.isAct ? head.method == .post : head.method == .get || head.method == .head else {
+            var answer = AdminAnswer.text(405, page.isAct ? "only POST\n" : "only GET and HEAD\n")
+            answer.extraLines = page.isAct ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n"
             return answer
         }
-        guard let page = AdminPages.Page(path: bytes.slice(head.path)) else { return .text(404, "no such page\n") }
         if !page.isOpen {
-            switch server.access.verdict(for: head, in: bytes, peerIsLoopback: peerIsLoopback) {
+            let isAct = page.isAct
+            switch server.access.verdict(for: head, in: bytes, peerIsLoopback: peerIsLoopback, changes: isAct) {
             case .granted: break
+            case .forbidden where page.isAct:
+                return .text(403, "set INTERLOCK_ADMIN_TOKEN and send it, or ask from the machine itself\n")
             case .forbidden:
                 return .text(403, "set INTERLOCK_ADMIN_TOKEN or INTERLOCK_ADMIN_OPEN, or ask from the machine itself\n")
             case .unauthorized:
@@ -90,7 +93,15 @@ struct AdminConnection: ~Copyable {
                 return answer
             }
         }
-        return server.pages.answer(page)
+        return server.pages.answer(page, cluster: Self.cluster(in: bytes.slice(head.query)))
+    }
+
+    /// The value of `cluster` in a query, as it stands there; nil: it does not occur.
+    private static func cluster(in query: Bytes) -> String? {
+        for part in query.string().split(separator: "&") where part.hasPrefix("cluster=") {
+            return String(part.dropFirst("cluster=".count))
+        }
+        return nil
     }
 
     @discardableResult

@@ -9,44 +9,83 @@ struct AdminPages: Sendable {
     let source: AdminSource
     let process = ProcessStatistics()
 
-    enum Page: Sendable {
-        case index, health, readiness, metrics, routes, certificates
+    enum Page: Sendable, Equatable {
+        case index, health, readiness, metrics, routes, certificates, snapshot, feed, history
+        /// Acts: POST only.
+        case rollback(number: Int), resume
 
         init?(path: Bytes) {
-            if path.isEmpty || path.equals("/") {
-                self = .index
-            } else if path.equals("/healthz") {
-                self = .health
-            } else if path.equals("/readyz") {
-                self = .readiness
-            } else if path.equals("/metrics") {
-                self = .metrics
-            } else if path.equals("/api/routes") {
-                self = .routes
-            } else if path.equals("/api/certificates") {
-                self = .certificates
-            } else {
-                return nil
+            let path = path.isEmpty ? "/" : path.string()
+            switch path {
+            case "/": self = .index
+            case "/healthz": self = .health
+            case "/readyz": self = .readiness
+            case "/metrics": self = .metrics
+            case "/api/routes": self = .routes
+            case "/api/certificates": self = .certificates
+            case "/api/snapshot": self = .snapshot
+            case "/api/feed": self = .feed
+            case "/api/history": self = .history
+            case "/api/resume": self = .resume
+            default:
+                guard path.hasPrefix(Self.rollbackPath), let number = Int(path.dropFirst(Self.rollbackPath.count)),
+                    number > 0, "\(Self.rollbackPath)\(number)" == path
+                else { return nil }
+                self = .rollback(number: number)
             }
         }
+
+        private static let rollbackPath = "/api/rollback/"
 
         var isOpen: Bool {
             switch self {
             case .health, .readiness, .metrics: true
-            case .index, .routes, .certificates: false
+            default: false
+            }
+        }
+
+        /// It changes something.
+        var isAct: Bool {
+            switch self {
+            case .rollback, .resume: true
+            default: false
             }
         }
     }
 
-    func answer(_ page: Page) -> AdminAnswer {
+    /// - Parameter cluster: the proxy group that is asked for by `?cluster=`; nil: the request does not say.
+    func answer(_ page: Page, cluster: String? = nil) -> AdminAnswer {
         switch page {
         case .index: .text(index())
         case .health: health()
         case .readiness: readiness()
         case .metrics: metrics()
-        case .routes:
-            .json(200, RoutesPage.json(table: source.table(), control: source.control(), health: source.tasks().tasks))
+        case .routes: routes(cluster)
         case .certificates: .json(200, CertificatesPage.json(source.tls()))
+        case .snapshot:
+            source.snapshot(cluster).map { .json(200, $0) } ?? .text(404, "there is no such snapshot\n")
+        case .feed: .json(200, FeedPage.json(source.feed(), balancer: source.balancer()))
+        case .history:
+            source.history().map { .json(200, HistoryPage.json($0, pin: source.control().pin)) }
+                ?? .text(404, "no history is kept here: ask a controller\n")
+        case .rollback(let number): act { $0.rollback(number) }
+        case .resume: act { $0.resume() }
+        }
+    }
+
+    private func routes(_ cluster: String?) -> AdminAnswer {
+        let table = cluster.map { source.clusterTable($0) } ?? source.table()
+        guard cluster == nil || table != nil else { return .text(404, "there is no such group of proxies\n") }
+        return .json(
+            200, RoutesPage.json(table: table, control: source.control(), health: source.tasks().tasks))
+    }
+
+    private func act(_ body: (AdminActions) -> AdminActions.Outcome) -> AdminAnswer {
+        guard let actions = source.actions else { return .text(404, "nothing can be changed here: ask a controller\n") }
+        return switch body(actions) {
+        case .done(let text): .text(200, text + "\n")
+        case .refused(let text): .text(409, text + "\n")
+        case .failed(let text): .text(502, text + "\n")
         }
     }
 
@@ -104,15 +143,40 @@ struct AdminPages: Sendable {
         for entry in source.entryPorts() {
             lines.append("entry port  \(entry.port), \(entry.problem ?? "open")")
         }
-        lines += healthLines()
+        if source.traffic != nil { lines += healthLines() }
+        lines += feedLines(source.feed())
+        if let pin = control.pin {
+            let what = pin.number.map { "configuration \($0)" } ?? "a configuration"
+            lines.append(pin.isBroken ? "pin         not obeyed: \(pin.note)" : "pinned      \(what): \(pin.note)")
+        }
+        if let balancer = source.balancer() {
+            let state = balancer.problem.isEmpty ? "\(balancer.appliedCount) configurations taken" : balancer.problem
+            lines.append("\(balancer.kind.padded(to: 11)) \(state)")
+        }
         if !source.takeover.isEmpty { lines.append("takeover    \(source.takeover)") }
         if let problem = health.problem { lines.append("problem     \(problem)") }
         lines += [
             "", "/healthz     is the process well", "/readyz      should it get traffic",
             "/metrics     for Prometheus", "/api/routes  the live table and what was refused, as JSON",
-            "/api/certificates  the certificates in use and what is wrong with them, as JSON", "",
+            "/api/certificates  the certificates in use and what is wrong with them, as JSON",
+            "/api/snapshot  everything that was read from labels, as JSON",
+            "/api/feed    who runs which snapshot, as JSON", "/api/history  earlier configurations, as JSON", "",
         ]
         return lines.joined(separator: "\n")
+    }
+
+    private func feedLines(_ feed: FeedReading?) -> [String] {
+        var lines: [String] = []
+        if let clients = feed?.clients {
+            lines.append(
+                "feed        \(clients.count) connected, \(clients.count { $0.isCurrent }) run what is in force")
+        }
+        if let origin = feed?.source {
+            let disk = origin.isFromDisk ? ", the table is from disk" : ""
+            let state = origin.isConnected ? "from \(origin.controller)" : "no controller: \(origin.problem)"
+            lines.append("feed        \(state)\(disk)")
+        }
+        return lines
     }
 
     private func healthLines() -> [String] {
@@ -124,4 +188,8 @@ struct AdminPages: Sendable {
         return ["checked     \(checked.joined(separator: ", ")); \(avoided) avoided"]
             + reading.panickingServices.map { "panic       \($0): no task passes its health check, all are tried" }
     }
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }

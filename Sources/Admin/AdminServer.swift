@@ -1,5 +1,6 @@
 // The admin server: health, metrics and the live table over plain HTTP/1.1, on threads of its own, so that it answers
-// whatever the workers do. Bounded in connections, memory and time; GET and HEAD only; it can change nothing.
+// whatever the workers do. Bounded in connections, memory and time. It takes GET and HEAD, and POST for the few acts
+// that its source allows.
 
 public import Kernel
 internal import Synchronization

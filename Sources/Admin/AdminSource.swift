@@ -1,5 +1,5 @@
-// Where the admin pages get what they show: plain values and closures that the executable supplies. The admin server
-// reads; it can change nothing.
+// Where the admin pages get what they show: plain values and closures that the executable supplies. A role supplies
+// what it has; the rest is not shown. The pages only read; what can be changed are the two acts of `AdminActions`.
 
 public import Model
 public import Routing
@@ -22,6 +22,55 @@ public struct AdminSource: Sendable {
     public var processNamespace: String
     /// How the process takes over ports from another one, in words; "": it does not.
     public var takeover: String
+    /// nil: this role carries no traffic.
+    public var traffic: TrafficSource?
+    /// The controller that tables come from, or the proxies and extensions that they go to; nil: there is no feed.
+    public var feed: @Sendable () -> FeedReading?
+    /// Earlier configurations, the newest first; nil: none are kept here.
+    public var history: @Sendable () -> HistoryReading?
+    /// The whole snapshot of a proxy group (nil: of this process's own) as JSON; nil: there is none.
+    public var snapshot: @Sendable (_ cluster: String?) -> [UInt8]?
+    /// The table of one proxy group; nil: there is none.
+    public var clusterTable: @Sendable (_ cluster: String) -> RouteTable?
+    /// The load balancer that is configured; nil: this is no extension.
+    public var balancer: @Sendable () -> BalancerReading?
+    /// nil: nothing can be changed here.
+    public var actions: AdminActions?
+
+    public init(
+        build: BuildInformation, traffic: TrafficSource? = nil,
+        health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
+        control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() },
+        entryPorts: @escaping @Sendable () -> [PortReading] = { [] },
+        tasks: @escaping @Sendable () -> TasksReading = { TasksReading() },
+        feed: @escaping @Sendable () -> FeedReading? = { nil },
+        history: @escaping @Sendable () -> HistoryReading? = { nil },
+        snapshot: @escaping @Sendable (_ cluster: String?) -> [UInt8]? = { _ in nil },
+        clusterTable: @escaping @Sendable (_ cluster: String) -> RouteTable? = { _ in nil },
+        balancer: @escaping @Sendable () -> BalancerReading? = { nil },
+        actions: AdminActions? = nil, processNamespace: String = "", takeover: String = ""
+    ) {
+        self.processNamespace = processNamespace
+        self.takeover = takeover
+        self.build = build
+        self.traffic = traffic
+        self.feed = feed
+        self.history = history
+        self.snapshot = snapshot
+        self.clusterTable = clusterTable
+        self.balancer = balancer
+        self.actions = actions
+        self.health = health
+        self.table = table
+        self.control = control
+        self.tls = tls
+        self.entryPorts = entryPorts
+        self.tasks = tasks
+    }
+}
+
+/// What workers counted.
+public struct TrafficSource: Sendable {
     public var counters: ProxyCounters
     public var services: ServiceRegistry
     /// Names of the reasons that requests are refused for, by their number in `ProxyCells.add(rejection:)`.
@@ -30,27 +79,13 @@ public struct AdminSource: Sendable {
     public var handshakeFailureNames: [(number: Int, name: String)]
 
     public init(
-        build: BuildInformation, counters: ProxyCounters, services: ServiceRegistry,
-        rejectionNames: [(number: Int, name: String)], handshakeFailureNames: [(number: Int, name: String)] = [],
-        health: @escaping @Sendable () -> HealthReading, table: @escaping @Sendable () -> RouteTable?,
-        control: @escaping @Sendable () -> ControlReading, tls: @escaping @Sendable () -> TLSReading = { TLSReading() },
-        entryPorts: @escaping @Sendable () -> [PortReading] = { [] },
-        tasks: @escaping @Sendable () -> TasksReading = { TasksReading() }, processNamespace: String = "",
-        takeover: String = ""
+        counters: ProxyCounters, services: ServiceRegistry, rejectionNames: [(number: Int, name: String)],
+        handshakeFailureNames: [(number: Int, name: String)] = []
     ) {
-        self.processNamespace = processNamespace
-        self.takeover = takeover
-        self.build = build
         self.counters = counters
         self.services = services
         self.rejectionNames = rejectionNames
         self.handshakeFailureNames = handshakeFailureNames
-        self.health = health
-        self.table = table
-        self.control = control
-        self.tls = tls
-        self.entryPorts = entryPorts
-        self.tasks = tasks
     }
 }
 
@@ -104,11 +139,14 @@ public struct ControlReading: Sendable {
     public var unchangedCount: UInt64
     /// When the served table was handed to the workers, nanoseconds since 1970; nil before the first.
     public var publishedAtNs: UInt64?
+    /// nil: the configuration is what the services say.
+    public var pin: PinReading?
 
     public init(
         docker: DockerReading? = nil, diagnostics: [Diagnostic] = [], publishedCount: UInt64 = 0,
-        unchangedCount: UInt64 = 0, publishedAtNs: UInt64? = nil
+        unchangedCount: UInt64 = 0, publishedAtNs: UInt64? = nil, pin: PinReading? = nil
     ) {
+        self.pin = pin
         self.docker = docker
         self.diagnostics = diagnostics
         self.publishedCount = publishedCount

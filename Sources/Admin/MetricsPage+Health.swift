@@ -3,8 +3,9 @@
 import Telemetry
 
 extension MetricsPage {
-    static func appendHealth(_ source: AdminSource, to text: inout PrometheusText) {
-        let reading = source.tasks()
+    static func appendHealth(
+        _ source: TrafficSource, _ reading: TasksReading, to text: inout PrometheusText
+    ) {
         var counts: [String: UInt64] = [:]
         var avoided: UInt64 = 0
         for task in reading.tasks.values {

@@ -6,7 +6,7 @@ extension MetricsPage {
     /// Series about problems of certificates; who has more looks at `/api/certificates`.
     private static let problemLimit = 500
 
-    static func appendTLS(_ source: AdminSource, to text: inout PrometheusText) {
+    static func appendTLS(_ source: TrafficSource, _ reading: TLSReading, to text: inout PrometheusText) {
         let counters = source.counters
         text.family("interlock_entry_connections_total", .counter, "Client connections accepted, by entry.")
         for entry in ConnectionEntry.allCases { text.sample(["entry": entry.name], counters.total(entry)) }
@@ -27,7 +27,7 @@ extension MetricsPage {
         for kind in HandshakeKind.allCases {
             text.sample(["version": kind.version, "result": kind.result], counters.total(upstream: kind))
         }
-        appendCertificates(source.tls(), to: &text)
+        appendCertificates(reading, to: &text)
     }
 
     private static func appendCertificates(_ reading: TLSReading, to text: inout PrometheusText) {

@@ -9,16 +9,21 @@ enum MetricsPage {
     static func render(_ source: AdminSource, process: ProcessStatistics) -> [UInt8] {
         var text = PrometheusText()
         appendProcess(source, process, to: &text)
-        appendServices(source.services.readings(), to: &text)
-        appendTraffic(source.counters, to: &text)
-        appendReasons(source, to: &text)
-        appendTLS(source, to: &text)
-        appendTable(source.table(), to: &text)
-        appendHealth(source, to: &text)
-        appendPorts(source.entryPorts(), to: &text)
+        if let traffic = source.traffic {
+            appendServices(traffic.services.readings(), to: &text)
+            appendTraffic(traffic.counters, to: &text)
+            appendReasons(traffic, to: &text)
+            appendTLS(traffic, source.tls(), to: &text)
+            appendTable(source.table(), to: &text)
+            appendHealth(traffic, source.tasks(), to: &text)
+            appendPorts(source.entryPorts(), to: &text)
+        }
         let control = source.control()
         appendDiagnostics(control, to: &text)
         if let docker = control.docker { appendDocker(docker, to: &text) }
+        appendPin(control.pin, source.history(), to: &text)
+        if let feed = source.feed() { appendFeed(feed, to: &text) }
+        if let balancer = source.balancer() { appendBalancer(balancer, to: &text) }
         return text.bytes
     }
 
@@ -34,8 +39,10 @@ enum MetricsPage {
         text.sample(UInt64(health.phase == .ready && health.problem == nil ? 1 : 0))
         text.family("interlock_draining", .gauge, "1 while the proxy finishes what it has and takes nothing new.")
         text.sample(UInt64(health.phase == .draining ? 1 : 0))
-        text.family("interlock_workers", .gauge, "Worker threads.")
-        text.sample(UInt64(source.counters.workerCount))
+        if let traffic = source.traffic {
+            text.family("interlock_workers", .gauge, "Worker threads.")
+            text.sample(UInt64(traffic.counters.workerCount))
+        }
 
         let reading = process.reading()
         text.family("process_cpu_seconds_total", .counter, "Processor time used, user and system.")
@@ -138,7 +145,7 @@ enum MetricsPage {
         }
     }
 
-    private static func appendReasons(_ source: AdminSource, to text: inout PrometheusText) {
+    private static func appendReasons(_ source: TrafficSource, to text: inout PrometheusText) {
         let counters = source.counters
         text.family("interlock_retries_total", .counter, "Further attempts of requests, by reason.")
         for reason in RetryReason.allCases { text.sample(["reason": reason.name], counters.total(reason)) }

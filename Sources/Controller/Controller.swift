@@ -1,26 +1,32 @@
-// From the world to snapshots: joins what the sources deliver (an engine, a services file), maps it, and hands out
-// what is new. Sources deliver on their own threads; one thread of the controller's maps and publishes, always the
-// newest of each source, so a burst costs one mapping. It never hands out what no source has said.
+// From the world to snapshots: joins what the sources deliver (an engine, a services file), maps it for each proxy
+// group, and hands out what is new. Sources deliver on their own threads; one thread of the controller's maps and
+// publishes, always the newest of each source, so a burst costs one mapping. It never hands out what no source has
+// said.
 
 import Discovery
 import Docker
 import Kernel
-public import Model
+import Model
 import Synchronization
 public import Telemetry
 
 public final class Controller: Sendable {
     private let settings: ControllerSettings
     private let log: Log
-    private let publish: @Sendable (Snapshot) -> Void
+    private let publish: @Sendable ([ClusterSnapshot]) -> Void
     private let inbox = Mutex(Inbox())
     private let isStopping = Atomic(false)
     private let held = Mutex(Held())
+    private let keeper: PinKeeper
 
     /// What the sources said last.
     private struct Inbox {
         var docker: DockerObservation?
         var file: ServicesFileObservation?
+        /// Groups that were asked for, by name.
+        var wanted: Set<String> = []
+        /// With managed services.
+        var problems: [Diagnostic] = []
         var status = ControllerStatus()
     }
 
@@ -29,15 +35,18 @@ public final class Controller: Sendable {
         var thread: Thread?
         var docker: DockerWatcher?
         var file: ServicesFileWatcher?
+        var services: ReconcileLoop?
     }
 
-    /// - Parameter publish: called on the controller's thread with each snapshot that differs from the one before.
+    /// - Parameter publish: called on the controller's thread with the snapshots that differ from those before, one for
+    ///   each proxy group at most.
     public init(
-        settings: ControllerSettings, log: Log, publish: @escaping @Sendable (Snapshot) -> Void
+        settings: ControllerSettings, log: Log, publish: @escaping @Sendable ([ClusterSnapshot]) -> Void
     ) {
         self.settings = settings
         self.log = log
         self.publish = publish
+        keeper = PinKeeper(settings: settings, log: log)
     }
 
     /// Starts all sources. The first snapshot follows as soon as any of them has delivered.
@@ -49,6 +58,7 @@ public final class Controller: Sendable {
             held.withLock { $0.wakeup = wakeup }
             if let path = settings.servicesFile { try startFile(path, wakeup) }
             if let docker = settings.docker { try startDocker(docker, wakeup) }
+            if let docker = settings.docker, settings.management != .off { try startManaging(docker) }
             let thread = try Self.system { () throws(SystemError) in
                 try Thread.start(name: "controller") { self.run(wakeup) }
             }
@@ -68,8 +78,16 @@ public final class Controller: Sendable {
         }
         last.docker?.stop()
         last.file?.stop()
+        last.services?.stop()
         last.wakeup?.ring()
         last.thread?.join()
+    }
+
+    /// Somebody serves that group: it gets a snapshot even if no label names it, now or as soon as a source has
+    /// delivered. For a controller of all groups.
+    public func want(cluster: String) {
+        let isNew = inbox.withLock { $0.wanted.insert(cluster).inserted }
+        if isNew { held.withLock { $0.wakeup }?.ring() }
     }
 
     public var status: ControllerStatus {
@@ -77,8 +95,28 @@ public final class Controller: Sendable {
         return inbox.withLock { inbox in
             var status = inbox.status
             status.docker = docker
+            status.pin = keeper.status
+            status.diagnostics += inbox.problems
             return status
         }
+    }
+
+    // MARK: History
+
+    /// The configurations that were in force, the newest first.
+    public var history: [HistoryEntry] { keeper.entries }
+
+    /// Pins a configuration of the history: services are routed as they said then, by this controller and by all others
+    /// of the Swarm. Blocks for some seconds at most, until that is so.
+    public func rollback(to number: Int) throws(RollbackError) { try keeper.rollback(to: number, look: look) }
+
+    /// Lets go of what is pinned: services are routed as they say now. Blocks for some seconds at most.
+    public func resume() throws(RollbackError) { try keeper.resume(look: look) }
+
+    private func look() {
+        let (docker, wakeup) = held.withLock { ($0.docker, $0.wakeup) }
+        docker?.look()
+        wakeup?.ring()
     }
 
     // MARK: Sources
@@ -113,6 +151,32 @@ public final class Controller: Sendable {
         try Self.system { () throws(SystemError) in try watcher.start() }
     }
 
+    private func startManaging(_ docker: DockerSettings) throws(ControllerError) {
+        let log = log
+        let loop = try Self.system { () throws(SystemError) in
+            try ReconcileLoop(settings: settings, docker: docker) { [weak self] outcome in
+                for note in outcome.notes { Self.write(note, to: log) }
+                self?.take(problems: outcome.problems)
+            }
+        }
+        held.withLock { $0.services = loop }
+        try Self.system { () throws(SystemError) in try loop.start() }
+    }
+
+    /// On the thread of managed services.
+    private func take(problems: [Diagnostic]) {
+        let before = inbox.withLock { inbox in
+            defer { inbox.problems = problems }
+            return inbox.problems
+        }
+        for problem in problems where !before.contains(problem) {
+            log.warning("managed service", Self.fields(problem))
+        }
+        for problem in before where !problems.contains(problem) {
+            log.info("no longer a problem", Self.fields(problem))
+        }
+    }
+
     private static func system<Value>(_ body: () throws(SystemError) -> Value) throws(ControllerError) -> Value {
         do throws(SystemError) { return try body() } catch {
             throw ControllerError(description: "cannot start the controller: \(error)")
@@ -131,20 +195,30 @@ public final class Controller: Sendable {
     // MARK: The controller's thread
 
     private func run(_ wakeup: Wakeup) {
-        var pass = MappingPass(mapping: settings.mapping)
+        var pass = MappingPass(settings: settings)
         while !isStopping.load(ordering: .acquiring) {
-            let (docker, file) = inbox.withLock { ($0.docker, $0.file) }
-            if docker != nil || file != nil { take(docker, file, &pass) }
-            _ = wakeup.wait(timeoutMs: -1)
+            let (docker, file, wanted) = inbox.withLock { ($0.docker, $0.file, $0.wanted) }
+            if docker != nil || file != nil { take(docker, file, wanted, &pass) }
+            keeper.save()
+            _ = wakeup.wait(timeoutMs: keeper.waitMs)
         }
+        keeper.save(now: true)
     }
 
     private func take(
-        _ docker: DockerObservation?, _ file: ServicesFileObservation?, _ pass: inout MappingPass
+        _ docker: DockerObservation?, _ file: ServicesFileObservation?, _ wanted: Set<String>,
+        _ pass: inout MappingPass
     ) {
         let startedNs = Clock.monotonicNs()
-        guard let outcome = pass.take(docker: docker, file: file) else { return }
+        let (pins, problems) = keeper.inForce(docker)
+        guard
+            let outcome = pass.take(
+                docker: docker, file: file, wanted: wanted, pins: pins, pinProblems: problems)
+        else { return }
         let tookUs = Int((Clock.monotonicNs() &- startedNs) / 1000)
+        if let docker, let services = held.withLock({ $0.services }) {
+            services.take(ReconcileWorld(docker: docker, file: file, published: pass.secretReferences))
+        }
         for diagnostic in outcome.appeared { tell(diagnostic) }
         for diagnostic in outcome.vanished {
             log.info("no longer a problem", Self.fields(diagnostic))
@@ -152,15 +226,18 @@ public final class Controller: Sendable {
         inbox.withLock { inbox in
             inbox.status.diagnostics = pass.diagnostics
             inbox.status.lastMappingUs = tookUs
-            guard let snapshot = outcome.snapshot else {
+            guard let order = outcome.changed.last?.snapshot.order else {
                 inbox.status.unchangedCount &+= 1
                 return
             }
-            inbox.status.publishedCount &+= 1
-            inbox.status.order = snapshot.order
+            inbox.status.publishedCount &+= UInt64(outcome.changed.count)
+            inbox.status.order = order
         }
-        guard let snapshot = outcome.snapshot, !isStopping.load(ordering: .acquiring) else { return }
-        publish(snapshot)
+        guard !isStopping.load(ordering: .acquiring) else { return }
+        keeper.obeys(pass, problems: problems)
+        if !outcome.changed.isEmpty { publish(outcome.changed) }
+        // One source alone is no configuration: the other is still being asked.
+        keeper.published(pass, isWhole: settings.docker == nil || docker != nil)
     }
 
     private func tell(_ diagnostic: Diagnostic) {

@@ -12,6 +12,8 @@ struct Candidate {
     var claim: Claim
     /// In canonical order.
     var upstreams: [Upstream]
+    /// The tasks' port, where labels or what is published tell it.
+    var port: UInt16?
     var diagnostics: [Diagnostic]
 
     init(
@@ -23,6 +25,7 @@ struct Candidate {
         self.labels = labels
         claim = Claim(labels)
         self.upstreams = upstreams
+        port = labels.port
         self.diagnostics = diagnostics
     }
 

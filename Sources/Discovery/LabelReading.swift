@@ -28,6 +28,9 @@ private struct WrittenLabels {
 
 /// The labels of one service, read.
 struct LabelReading {
+    /// The labels as they were handed in, all of them.
+    let written: [String: String]
+
     /// As long as a label's value may be; Docker itself allows megabytes.
     static let valueSizeLimit = 65_536
     /// How many unknown names are reported for one service.
@@ -77,7 +80,7 @@ struct LabelReading {
 
     /// Whether any label of the proxy is among these.
     static func concerns(_ labels: [String: String], prefix: String) -> Bool {
-        labels.keys.contains { $0.hasPrefix(prefix) }
+        labels.keys.contains { Labels.isAuthors($0, prefix: prefix) }
     }
 
     /// The proxy group that the labels name, good or bad; "" without the label.
@@ -87,8 +90,9 @@ struct LabelReading {
 
     /// - Parameter stack: the service's stack, or "": secrets are looked for under its name too.
     init(_ labels: [String: String], settings: MappingSettings, stack: String) {
+        written = labels
         let prefix = settings.labelPrefix
-        let names = labels.keys.filter { $0.hasPrefix(prefix) }.sorted { $0.isBefore($1) }
+        let names = labels.keys.filter { Labels.isAuthors($0, prefix: prefix) }.sorted { $0.isBefore($1) }
         var written = WrittenLabels()
         var unknownCount = 0
         for name in names {

@@ -42,10 +42,27 @@ public struct LabelDefinition: Hashable, Sendable {
 public enum Labels {
     /// Swarm's label on the containers of its tasks.
     public static let swarmTaskLabel = "com.docker.swarm.task.id"
+    /// Swarm's label with the name of the service that a container belongs to.
+    public static let swarmServiceLabel = "com.docker.swarm.service.name"
     /// The label that `docker stack deploy` puts on everything.
     public static let stackLabel = "com.docker.stack.namespace"
     /// Compose's name for the group that a container belongs to.
     public static let composeProjectLabel = "com.docker.compose.project"
+
+    /// What controllers write on the services that they manage: it asks the proxy for nothing.
+    public static let managedMark = "managed"
+    public static let managedFailedMark = "managed_failed"
+    public static let addedSecretsMark = "added_secrets"
+    public static let addedNetworksMark = "added_networks"
+    /// On a secret: it is the operator's own, and no label of a service gets at it.
+    public static let reservedMark = "reserved"
+
+    static let marks: Set<String> = [managedMark, managedFailedMark, addedSecretsMark, addedNetworksMark]
+
+    /// Whether a name, with its prefix, is one that a service's author uses.
+    static func isAuthors(_ name: String, prefix: String) -> Bool {
+        name.hasPrefix(prefix) && !marks.contains(String(name.dropFirst(prefix.count)))
+    }
 
     public static func definition(of name: String) -> LabelDefinition? { byName[name] }
 

@@ -30,7 +30,7 @@ struct ContainerMapping {
             findings.append(subject.unpublished())
             return .leftOut(findings)
         }
-        guard let port = labels.port ?? singlePort(of: container) else {
+        guard let port = labels.port ?? Self.singlePort(of: container) else {
             let message = "is missing, and the container does not expose exactly one: name the container's port"
             return .leftOut(findings + [subject.error("port", "", message)])
         }
@@ -56,6 +56,7 @@ struct ContainerMapping {
                 let endpoint = Endpoint(address: address, port: port)
                 candidate.upstreams = [Upstream(id: candidate.service.id, endpoint: endpoint, state: state)]
             }
+            candidate.port = port
             return .routed(candidate)
         }
     }
@@ -76,7 +77,8 @@ struct ContainerMapping {
         }
     }
 
-    private func singlePort(of container: Container) -> UInt16? {
+    /// The one port that the container has.
+    static func singlePort(of container: Container) -> UInt16? {
         let published = container.publishedPorts.filter(\.isTCP).map(\.targetPort)
         let ports = Set(container.exposedPorts + published)
         return ports.count == 1 ? ports.first : nil
@@ -89,7 +91,9 @@ struct FileMapping {
 
     /// The services to use: of two with the same name in different files the one in the younger file; a file on disk
     /// counts as the youngest. What was passed over is reported.
-    func services(of files: [ServicesFile]) -> (used: [(FileService, ServicesFile)], passedOver: [Diagnostic]) {
+    func services(
+        of files: [ServicesFile]
+    ) -> (used: [(FileService, ServicesFile)], passedOver: [(FileService, Diagnostic)]) {
         let ordered = files.sorted { left, right in
             if left.origin != right.origin { return left.origin == .file }
             if left.createdAtNs != right.createdAtNs { return left.createdAtNs > right.createdAtNs }
@@ -97,12 +101,12 @@ struct FileMapping {
         }
         var used: [(FileService, ServicesFile)] = []
         var owner: [String: String] = [:]
-        var passedOver: [Diagnostic] = []
+        var passedOver: [(FileService, Diagnostic)] = []
         for file in ordered {
             for service in file.services {
                 if let other = owner[service.name] {
                     let message = "is in \(other) already, which is used; \(file.name) is passed over for it"
-                    passedOver.append(Subject(name: service.name).error("", "", message))
+                    passedOver.append((service, Subject(name: service.name).error("", "", message)))
                 } else {
                     owner[service.name] = file.name
                     used.append((service, file))

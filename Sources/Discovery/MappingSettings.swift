@@ -10,6 +10,8 @@ public struct MappingSettings: Hashable, Sendable {
     public var serviceCluster: String
     /// Names or ids of the networks the proxies sit on. Empty: they sit on none (host networking). nil: nobody knows.
     public var proxyNetworks: [String]?
+    /// What the proxies' service is called, for the commands that diagnostics show; "" if nobody knows.
+    public var proxyService: String
     public var hostOwnership: HostOwnership
     /// The entry ports that the operator leaves to `tcp_port` labels.
     public var tcpPorts: [ClosedRange<UInt16>]
@@ -22,12 +24,14 @@ public struct MappingSettings: Hashable, Sendable {
 
     public init(
         labelPrefix: String = "com.docker.lb.", serviceCluster: String = "", proxyNetworks: [String]? = nil,
-        hostOwnership: HostOwnership = .shared, tcpPorts: [ClosedRange<UInt16>] = [], ownPorts: Set<UInt16> = [],
+        proxyService: String = "", hostOwnership: HostOwnership = .shared, tcpPorts: [ClosedRange<UInt16>] = [],
+        ownPorts: Set<UInt16> = [],
         isSSLOnly: Bool = false, hasSharedCertificates: Bool = false
     ) {
         self.labelPrefix = labelPrefix
         self.serviceCluster = serviceCluster
         self.proxyNetworks = proxyNetworks
+        self.proxyService = proxyService
         self.hostOwnership = hostOwnership
         self.tcpPorts = tcpPorts
         self.ownPorts = ownPorts

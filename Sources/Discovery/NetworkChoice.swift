@@ -23,8 +23,11 @@ enum NetworkChoice: Equatable {
 struct NetworkIndex {
     private let byID: [String: Network]
     private let byName: [String: Network]
+    private let proxyService: String
 
-    init(_ networks: [Network]) {
+    /// - Parameter proxyService: see `MappingSettings.proxyService`.
+    init(_ networks: [Network], proxyService: String = "") {
+        self.proxyService = proxyService.isEmpty ? "<proxy service>" : proxyService
         let sorted = networks.sorted { $0.id.isBefore($1.id) }
         byID = Dictionary(sorted.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         byName = Dictionary(sorted.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -56,8 +59,7 @@ struct NetworkIndex {
         from candidates: [NetworkCandidate], label: String?, stack: String, proxyNetworks: [String]?
     ) -> NetworkChoice {
         let shared = proxyNetworks.map { references in
-            let own = Set(references.map { candidate($0) })
-            return candidates.filter { own.contains($0) || references.contains($0.name) }
+            candidates.filter { isShared($0, proxyNetworks: references) }
         }
         if let label {
             let found =
@@ -65,17 +67,23 @@ struct NetworkIndex {
                 ?? candidates.first { $0.id == label }
             guard let found else { return .badLabel(badLabel(label, candidates)) }
             let isShared = shared?.contains(found) ?? true
-            return .network(found, warning: isShared ? "" : Self.notShared(found.name))
+            return .network(found, warning: isShared ? "" : notShared(found.name))
         }
         let usable = shared ?? candidates
         guard let first = usable.first else {
             guard let other = candidates.first else { return .none("is on no network that can be used") }
-            return .none("shares no network with the proxy; " + Self.attach(other.name))
+            return .none("shares no network with the proxy; " + attach(other.name))
         }
         let names = usable.map(\.name).joined(separator: ", ")
         let warning =
             usable.count > 1 ? "several networks could be used (\(names)): \(first.name) is; choose with network" : ""
         return .network(first, warning: warning)
+    }
+
+    /// Whether the proxies sit on that network; true if nobody knows.
+    func isShared(_ network: NetworkCandidate, proxyNetworks: [String]?) -> Bool {
+        guard let proxyNetworks else { return true }
+        return proxyNetworks.contains { candidate($0) == network || $0 == network.name }
     }
 
     private func badLabel(_ label: String, _ candidates: [NetworkCandidate]) -> String {
@@ -84,9 +92,9 @@ struct NetworkIndex {
         return "is not a network of this service; it is on " + candidates.map(\.name).joined(separator: ", ")
     }
 
-    private static func notShared(_ name: String) -> String { "is not a network of the proxy; " + attach(name) }
+    private func notShared(_ name: String) -> String { "is not a network of the proxy; " + attach(name) }
 
-    private static func attach(_ name: String) -> String {
-        "attach it: docker service update --network-add \(name) <proxy service>"
+    private func attach(_ name: String) -> String {
+        "attach it: docker service update --network-add \(name) \(proxyService)"
     }
 }

@@ -6,7 +6,12 @@ public import Model
 public enum SnapshotReport {
     /// In canonical order: routes, hosts, entry ports, services that set something, diagnostics.
     public static func lines(_ snapshot: Snapshot) -> [String] {
-        let configuration = snapshot.configuration
+        lines(snapshot.configuration)
+            + snapshot.diagnostics.map(line)
+    }
+
+    /// In canonical order: routes, hosts, entry ports, services that set something.
+    public static func lines(_ configuration: Configuration) -> [String] {
         func names(_ positions: [Int]) -> String {
             positions.map { configuration.services[$0].name }.joined(separator: ", ")
         }
@@ -37,11 +42,6 @@ public enum SnapshotReport {
             let terms = terms(service)
             if !terms.isEmpty { lines.append("service  \(service.name): \(terms.joined(separator: "; "))") }
         }
-        for finding in snapshot.diagnostics {
-            let label = finding.label.isEmpty ? "" : " \(finding.label)=\"\(finding.value)\""
-            lines.append(
-                "\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
-        }
         return lines.map(harmless)
     }
 
@@ -61,6 +61,12 @@ public enum SnapshotReport {
                 text.unicodeScalars.append(scalar)
             }
         }
+    }
+
+    public static func line(_ finding: Diagnostic) -> String {
+        let label = finding.label.isEmpty ? "" : " \(finding.label)=\"\(finding.value)\""
+        return harmless(
+            "\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
     }
 
     private static func brackets(_ terms: [String]) -> String {

@@ -4,14 +4,14 @@ import Model
 
 /// Maps the Swarm services of one inventory.
 struct SwarmMapping {
-    private let settings: MappingSettings
-    private let networks: NetworkIndex
+    let settings: MappingSettings
+    let networks: NetworkIndex
     private let nodes: [String: SwarmNode]
-    private let tasks: [String: [SwarmTask]]
+    let tasks: [String: [SwarmTask]]
 
     init(_ inventory: Inventory, settings: MappingSettings) {
         self.settings = settings
-        networks = NetworkIndex(inventory.networks)
+        networks = NetworkIndex(inventory.networks, proxyService: settings.proxyService)
         nodes = Dictionary(inventory.nodes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         tasks = Dictionary(grouping: inventory.tasks, by: \.serviceID)
     }
@@ -113,7 +113,7 @@ struct SwarmMapping {
         guard labels.isPublished else {
             return .leftOut([subject.unpublished()])
         }
-        guard let port = labels.port ?? singleTargetPort(of: service) else {
+        guard let port = labels.port ?? Self.singleTargetPort(of: service) else {
             let count = Set(service.ports.filter(\.isTCP).map(\.targetPort)).count
             let why = count == 0 ? "the service publishes none" : "the service publishes \(count)"
             return .leftOut([subject.error("port", "", "is missing, and \(why): name the tasks' port")])
@@ -124,6 +124,7 @@ struct SwarmMapping {
         let choice = networks.choose(
             from: candidates, label: labels.network, stack: stack, proxyNetworks: settings.proxyNetworks)
         var result = candidate(service, labels, stack: stack)
+        result.port = port
         switch choice {
         case .badLabel(let message):
             return .badValue([subject.error("network", labels.network ?? "", message)])
@@ -156,17 +157,28 @@ struct SwarmMapping {
         return Candidate(service: model, createdAtNs: service.createdAtNs, labels: labels, upstreams: [])
     }
 
-    private func singleTargetPort(of service: SwarmService) -> UInt16? {
+    /// The one port that the service publishes.
+    static func singleTargetPort(of service: SwarmService) -> UInt16? {
         let ports = Set(service.ports.filter(\.isTCP).map(\.targetPort))
         return ports.count == 1 ? ports.first : nil
     }
 
     /// What the spec asks for, what VIPs were given, and where tasks really are: any of them may lag behind.
-    private func candidateNetworks(of service: SwarmService, _ tasks: [SwarmTask]) -> [NetworkCandidate] {
+    func candidateNetworks(of service: SwarmService, _ tasks: [SwarmTask]) -> [NetworkCandidate] {
         let references =
             service.networks + service.virtualIPs.map(\.networkID) + tasks.flatMap { $0.addresses.map(\.networkID) }
         return NetworkIndex.usable(Set(references).map { networks.candidate($0) })
             .filter { !NetworkIndex.isPredefined($0.name) }
+    }
+
+    /// Whether the service is on the network that a label names.
+    func hasNetwork(_ label: String, _ service: SwarmService) -> Bool {
+        let candidates = candidateNetworks(of: service, tasks[service.id] ?? [])
+        let stack = service.labels[Labels.stackLabel] ?? ""
+        if case .badLabel = networks.choose(from: candidates, label: label, stack: stack, proxyNetworks: nil) {
+            return false
+        }
+        return true
     }
 
     // MARK: Tasks
@@ -228,7 +240,7 @@ struct SwarmMapping {
 
     // MARK: Host-published ports
 
-    private func publishesOnHost(_ service: SwarmService, _ tasks: [SwarmTask], port: UInt16) -> Bool {
+    func publishesOnHost(_ service: SwarmService, _ tasks: [SwarmTask], port: UInt16) -> Bool {
         func matches(_ published: PublishedPort) -> Bool {
             published.isTCP && published.mode == .host && published.targetPort == port
         }

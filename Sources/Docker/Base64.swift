@@ -1,4 +1,4 @@
-// Base64 (RFC 4648, section 4) as Go writes the data of Docker configs.
+// Base64 (RFC 4648, section 4) as Go reads and writes the data of Docker configs.
 
 enum Base64 {
     /// The bytes that `text` stands for; nil if it is not padded base64 of the standard alphabet.
@@ -22,6 +22,22 @@ enum Base64 {
         }
         output.removeLast(padding)
         return output
+    }
+
+    static func encode(_ bytes: [UInt8]) -> String {
+        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        var output: [UInt8] = []
+        output.reserveCapacity((bytes.count + 2) / 3 * 4)
+        for start in stride(from: 0, to: bytes.count, by: 3) {
+            let count = min(3, bytes.count - start)
+            var group: UInt32 = 0
+            for index in 0..<3 { group = group << 8 | (index < count ? UInt32(bytes[start + index]) : 0) }
+            for index in 0..<4 {
+                let sextet = Int(group >> UInt32(18 - 6 * index) & 0x3F)
+                output.append(index <= count ? alphabet[sextet] : UInt8(ascii: "="))
+            }
+        }
+        return String(decoding: output, as: UTF8.self)
     }
 
     private static func value(of byte: UInt8) -> UInt32? {

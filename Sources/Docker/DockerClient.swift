@@ -16,6 +16,8 @@ final class DockerClient: @unchecked Sendable {
     let endpoint: DockerEndpoint
     let callTimeoutMs: Int
     let bodyLimit: Int
+    /// What this client may write; fixed for its life.
+    let writes: DockerWrites
 
     // Touched by the calling thread only.
     private var connection: DockerConnection?
@@ -39,10 +41,14 @@ final class DockerClient: @unchecked Sendable {
     /// - Parameters:
     ///   - callTimeoutMs: for a whole call, its connection and its answer.
     ///   - bodyLimit: bytes of one answer.
-    init(endpoint: DockerEndpoint, callTimeoutMs: Int = 30_000, bodyLimit: Int = 512 << 20) {
+    ///   - writes: what it may change; nothing, unless it is made for that.
+    init(
+        endpoint: DockerEndpoint, callTimeoutMs: Int = 30_000, bodyLimit: Int = 512 << 20, writes: DockerWrites = []
+    ) {
         self.endpoint = endpoint
         self.callTimeoutMs = callTimeoutMs
         self.bodyLimit = bodyLimit
+        self.writes = writes
     }
 
     /// The version that the engine agreed to; nil before the first call, or if it was left to the engine.
@@ -52,16 +58,23 @@ final class DockerClient: @unchecked Sendable {
     }
 
     /// Calls and expects a 2xx answer.
-    func get(_ call: DockerCall) throws(DockerError) -> [UInt8] {
+    func get(_ call: DockerCall) throws(DockerError) -> [UInt8] { try send(call, body: nil) }
+
+    /// Calls with a JSON body, if there is one, and expects a 2xx answer.
+    /// - Throws: `.notAllowed`, with nothing sent, for a call that this client may not make.
+    func send(_ call: DockerCall, body: [UInt8]?) throws(DockerError) -> [UInt8] {
+        guard call.isAllowed(by: writes) else {
+            throw DockerError(kind: .notAllowed, call: call.name, message: "not allowed by the settings")
+        }
         let deadline = Deadline(inMs: callTimeoutMs)
-        var response = try perform(call, deadline)
+        var response = try perform(call, body, deadline)
         if response.status == 400, Self.isAboutVersion(response.body) {
             // The engine was replaced behind this connection, or takes none of our versions.
             let refused = agreement
             disconnect()
             try connect(deadline)
             if agreement == refused { agreement = .engineChooses }
-            response = try perform(call, deadline)
+            response = try perform(call, body, deadline)
         }
         guard (200..<300).contains(response.status) else { throw Self.failure(response, call) }
         return response.body
@@ -123,11 +136,14 @@ final class DockerClient: @unchecked Sendable {
         return nil
     }
 
-    /// One call on a live connection; a kept one that proves dead before it answered is replaced once.
-    private func perform(_ call: DockerCall, _ deadline: Deadline) throws(DockerError) -> DockerResponse {
-        if let connection, connection.isUsable {
+    /// One call on a live connection; a kept one that proves dead before it answered is replaced once. What writes
+    /// goes over a new connection, so that it is never sent twice.
+    private func perform(
+        _ call: DockerCall, _ body: [UInt8]?, _ deadline: Deadline
+    ) throws(DockerError) -> DockerResponse {
+        if call.method == .get, let connection, connection.isUsable {
             do throws(DockerError) {
-                return try exchange(call, connection, deadline)
+                return try exchange(call, body, connection, deadline)
             } catch {
                 disconnect()
                 guard !connection.hasAnswered, error.kind != .timedOut, error.kind != .cancelled else {
@@ -139,7 +155,7 @@ final class DockerClient: @unchecked Sendable {
             disconnect()
             try connect(deadline)
             guard let connection else { throw DockerError(kind: .cancelled, call: call.name, message: "stopped") }
-            return try exchange(call, connection, deadline)
+            return try exchange(call, body, connection, deadline)
         } catch {
             disconnect()
             throw error.during(call.name)
@@ -147,10 +163,10 @@ final class DockerClient: @unchecked Sendable {
     }
 
     private func exchange(
-        _ call: DockerCall, _ connection: DockerConnection, _ deadline: Deadline
+        _ call: DockerCall, _ body: [UInt8]?, _ connection: DockerConnection, _ deadline: Deadline
     ) throws(DockerError) -> DockerResponse {
         do throws(DockerError) {
-            try connection.send(call, agreedVersion, deadline)
+            try connection.send(call, body: body, agreedVersion, deadline)
             let status = try connection.receiveHead(deadline)
             let body = try connection.receiveBody(limit: bodyLimit, deadline)
             if !connection.isUsable { disconnect() }
@@ -175,7 +191,7 @@ final class DockerClient: @unchecked Sendable {
             disconnect()
             throw DockerError(kind: .cancelled, call: "", message: "stopped")
         }
-        let fresh = DockerConnection(transport: transport, hostHeader: hostHeader)
+        let fresh = DockerConnection(transport: transport, hostHeader: hostHeader, writes: writes)
         connection = fresh
         do throws(DockerError) {
             try negotiate(fresh, deadline)
@@ -209,7 +225,7 @@ final class DockerClient: @unchecked Sendable {
             disconnect()
             let transport = try DockerTransport.open(endpoint, tls: tls, deadline: deadline)
             shared.withLock { $0.transport = transport }
-            self.connection = DockerConnection(transport: transport, hostHeader: hostHeader)
+            self.connection = DockerConnection(transport: transport, hostHeader: hostHeader, writes: writes)
         }
     }
 

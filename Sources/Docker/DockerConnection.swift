@@ -1,4 +1,4 @@
-// HTTP/1.1 on one connection to the engine: writes a GET, reads the head, reads the body, in this order.
+// HTTP/1.1 on one connection to the engine: writes a request, reads the head, reads the body, in this order.
 // Wire's strict parsers judge what comes back, so garbage is an error and never a guess.
 
 import Kernel
@@ -7,6 +7,7 @@ import Wire
 final class DockerConnection {
     private let transport: DockerTransport
     private let hostHeader: String
+    private let writes: DockerWrites
     // Bytes received and not yet used, from `position`.
     private var buffer: [UInt8] = []
     private var position = 0
@@ -20,21 +21,26 @@ final class DockerConnection {
 
     private static let headLimit = 65536
 
-    init(transport: DockerTransport, hostHeader: String) {
+    init(transport: DockerTransport, hostHeader: String, writes: DockerWrites) {
         self.transport = transport
         self.hostHeader = hostHeader
+        self.writes = writes
     }
 
     /// Whether another call may be sent on it.
     var isUsable: Bool { isPersistent && isIdle && position == buffer.count && !transport.isStale }
 
-    func send(_ call: DockerCall, _ version: DockerVersion?, _ deadline: Deadline) throws(DockerError) {
+    func send(
+        _ call: DockerCall, body: [UInt8]? = nil, _ version: DockerVersion?, _ deadline: Deadline
+    ) throws(DockerError) {
         isIdle = false
         hasAnswered = false
-        let request =
-            "GET \(call.target(version)) HTTP/1.1\r\nHost: \(hostHeader)\r\nUser-Agent: interlock\r\n"
-            + "Accept: application/json\r\n\r\n"
-        try transport.send(Array(request.utf8), deadline)
+        let target = call.target(version, writes: writes)
+        var head =
+            "\(call.method.rawValue) \(target) HTTP/1.1\r\nHost: \(hostHeader)\r\nUser-Agent: interlock\r\n"
+            + "Accept: application/json\r\n"
+        if let body { head += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n" }
+        try transport.send(Array((head + "\r\n").utf8) + (body ?? []), deadline)
     }
 
     /// - Returns: the status of the answer, after which comes the body.

@@ -17,6 +17,8 @@ public struct DockerError: Error, Hashable, Sendable, CustomStringConvertible {
         case tooOld
         /// The client was told to stop.
         case cancelled
+        /// The client may not make this call: nothing was sent.
+        case notAllowed
     }
 
     public let kind: Kind

@@ -32,7 +32,7 @@ extension DockerClient: EngineCalls {}
 
 struct DockerLister {
     private let client: any EngineCalls
-    private let servicesLabel: String
+    private let labelPrefix: String
     let ownCandidates: [String]
     private let note: @Sendable (DockerNote) -> Void
 
@@ -54,6 +54,10 @@ struct DockerLister {
         var networks: [Network] = []
         var containers: [Container] = []
         var configs: [ServicesConfig] = []
+        var pinParts: [PinPart] = []
+        /// Out of the parts: whole and readable, the newest first.
+        var pins: [Pin] = []
+        var pinProblems: [Diagnostic] = []
         var problems: [String: [Diagnostic]] = [:]
         var listedAtNs: UInt64 = 0
 
@@ -73,7 +77,7 @@ struct DockerLister {
         note: @escaping @Sendable (DockerNote) -> Void
     ) {
         self.client = client
-        self.servicesLabel = labelPrefix + "services"
+        self.labelPrefix = labelPrefix
         self.ownCandidates = ownCandidates
         self.note = note
     }
@@ -122,14 +126,33 @@ struct DockerLister {
             try reader.swarmNode()
         }
         next.nodes = nodes.map(\.node)
-        let label = servicesLabel
-        next.configs = try list(.configs, "configs", &next, isRequired: false) { (reader) throws(JSONError) in
-            try reader.servicesConfig(label: label)
-        }
+        try listConfigs(into: &next)
         for service in next.services { versions[service.id] = service.version }
         for listed in next.tasks { versions[listed.task.id] = listed.task.version }
         for node in nodes { versions[node.node.id] = node.version }
         for config in next.configs { versions["config:" + config.name] = config.version }
+        for part in next.pinParts { versions["pin:" + part.configID] = part.version }
+    }
+
+    /// Services files and pins. A pin may be large, so it is read when it is new only.
+    private mutating func listConfigs(into next: inout World) throws(ListFailure) {
+        let prefix = labelPrefix
+        let configs = try list(.configs, "configs", &next, isRequired: false) { (reader) throws(JSONError) in
+            try reader.labelledConfig(prefix: prefix)
+        }
+        for config in configs {
+            switch config {
+            case .services(let file): next.configs.append(file)
+            case .pinPart(let part): next.pinParts.append(part)
+            }
+        }
+        next.pinParts.sort { $0.configID < $1.configID }
+        if next.pinParts == world.pinParts {
+            next.pinParts = world.pinParts
+            (next.pins, next.pinProblems) = (world.pins, world.pinProblems)
+        } else {
+            (next.pins, next.pinProblems) = PinParts.joined(next.pinParts)
+        }
     }
 
     /// Lists tasks alone; the rest stays as it is.

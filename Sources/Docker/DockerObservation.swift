@@ -5,7 +5,8 @@ public import Model
 
 public struct DockerSettings: Hashable, Sendable {
     public var endpoint: DockerEndpoint
-    /// With its trailing dot; configs labelled `<prefix>services` are services files.
+    /// With its trailing dot; configs labelled `<prefix>services` are services files, and those
+    /// labelled `<prefix>pin` hold a pin.
     public var labelPrefix: String
     /// Full lists while all is quiet.
     public var pollIntervalMs: Int
@@ -17,11 +18,13 @@ public struct DockerSettings: Hashable, Sendable {
     public var answerLimit: Int
     /// After this long without an event the event stream is opened anew.
     public var eventSilenceMs: Int
+    /// What may be written, by those who are made for it. The watcher itself never writes.
+    public var writes: DockerWrites
 
     public init(
         endpoint: DockerEndpoint, labelPrefix: String = "com.docker.lb.", pollIntervalMs: Int = 5_000,
         busyPollIntervalMs: Int = 250, callTimeoutMs: Int = 30_000, answerLimit: Int = 512 << 20,
-        eventSilenceMs: Int = 300_000
+        eventSilenceMs: Int = 300_000, writes: DockerWrites = []
     ) {
         self.endpoint = endpoint
         self.labelPrefix = labelPrefix
@@ -30,6 +33,7 @@ public struct DockerSettings: Hashable, Sendable {
         self.callTimeoutMs = callTimeoutMs
         self.answerLimit = answerLimit
         self.eventSilenceMs = eventSilenceMs
+        self.writes = writes
     }
 }
 
@@ -41,11 +45,30 @@ public struct DockerObservation: Hashable, Sendable {
     /// Ids of the networks that this process's own container sits on, by name; nil if it runs in no container of
     /// this engine.
     public var ownNetworks: [String]?
+    /// The name of the Swarm service that this process's own container belongs to; nil if there is none.
+    public var ownService: String?
+    /// Pins that the Swarm holds, whole and readable, the newest first.
+    public var pins: [Pin]
+    /// What is wrong with those that are not.
+    public var pinProblems: [Diagnostic]
+    /// The engine's node in its Swarm; "" without one.
+    public var nodeID: String
+    /// The engine is a manager of a Swarm.
+    public var isManager: Bool
 
-    public init(inventory: Inventory, problems: [Diagnostic] = [], ownNetworks: [String]? = nil) {
+    public init(
+        inventory: Inventory, problems: [Diagnostic] = [], ownNetworks: [String]? = nil, ownService: String? = nil,
+        pins: [Pin] = [], pinProblems: [Diagnostic] = [], nodeID: String = "",
+        isManager: Bool = false
+    ) {
         self.inventory = inventory
         self.problems = problems
         self.ownNetworks = ownNetworks
+        self.ownService = ownService
+        self.pins = pins
+        self.pinProblems = pinProblems
+        self.nodeID = nodeID
+        self.isManager = isManager
     }
 }
 

@@ -29,6 +29,12 @@ struct ServicesConfig: Hashable, Sendable {
     var content: [UInt8]
 }
 
+/// A Docker config that concerns the proxy.
+enum LabelledConfig: Hashable, Sendable {
+    case services(ServicesConfig)
+    case pinPart(PinPart)
+}
+
 extension JSONReader {
     mutating func engineInfo() throws(JSONError) -> EngineInfo {
         var info = EngineInfo()
@@ -113,22 +119,29 @@ extension JSONReader {
 
     // MARK: Configs
 
-    /// A config if `label` is true on it; nil for all others, whose content is not even decoded.
-    mutating func servicesConfig(label: String) throws(JSONError) -> ServicesConfig? {
-        var config = ServicesConfig(name: "", version: 0, createdAtNs: 0, content: [])
-        var isLabelled = false
+    /// A config that is labelled for the proxy; nil for all others, whose content is not even decoded.
+    mutating func labelledConfig(prefix: String) throws(JSONError) -> LabelledConfig? {
+        var part = PinPart(configID: "", name: "", version: 0, pinID: "", place: "", content: [])
+        var createdAtNs: Int64 = 0
+        var isServices = false
+        var isPin = false
         var data = ""
         try object { (reader, name) throws(JSONError) in
             switch name {
-            case "Version": config.version = try reader.versionIndex()
-            case "CreatedAt": config.createdAtNs = try reader.timestamp()
+            case "ID": part.configID = try reader.stringOrNull()
+            case "Version": part.version = try reader.versionIndex()
+            case "CreatedAt": createdAtNs = try reader.timestamp()
             case "Spec":
                 try reader.objectOrNull { (reader, name) throws(JSONError) in
                     switch name {
-                    case "Name": config.name = try reader.string()
+                    case "Name": part.name = try reader.string()
                     case "Labels":
-                        let value = try reader.stringMap()[label] ?? ""
-                        isLabelled = ["true", "1", "yes", "on"].contains(value.lowercased())
+                        let labels = try reader.stringMap()
+                        let value = labels[prefix + "services"] ?? ""
+                        isServices = ["true", "1", "yes", "on"].contains(value.lowercased())
+                        isPin = labels[prefix + PinParts.label] != nil
+                        part.pinID = labels[prefix + PinParts.label] ?? ""
+                        part.place = labels[prefix + PinParts.placeLabel] ?? ""
                     case "Data": data = try reader.stringOrNull()
                     default: try reader.skip()
                     }
@@ -136,12 +149,16 @@ extension JSONReader {
             default: try reader.skip()
             }
         }
-        guard isLabelled else { return nil }
-        guard let content = Base64.decode(data) else {
-            throw mismatch("the data of config \(config.name) is no base64")
+        guard isPin || isServices else { return nil }
+        let content = Base64.decode(data)
+        if isPin {
+            // What is no base64 is no pin either, and is told as one.
+            part.content = content ?? []
+            return .pinPart(part)
         }
-        config.content = content
-        return config
+        guard let content else { throw mismatch("the data of config \(part.name) is no base64") }
+        return .services(
+            ServicesConfig(name: part.name, version: part.version, createdAtNs: createdAtNs, content: content))
     }
 
     // MARK: Containers

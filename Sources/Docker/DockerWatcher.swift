@@ -62,6 +62,11 @@ public final class DockerWatcher: Sendable {
         thread?.join()
     }
 
+    /// Looks again soon, as after an event.
+    public func look() {
+        if !isHinted.exchange(true, ordering: .acquiringAndReleasing) { wakeup.ring() }
+    }
+
     public var status: DockerStatus {
         let nowNs = Clock.monotonicNs()
         return state.withLock { state in
@@ -91,7 +96,7 @@ public final class DockerWatcher: Sendable {
             return
         }
         // Only the first of a flood wakes the lister.
-        if !isHinted.exchange(true, ordering: .acquiringAndReleasing) { wakeup.ring() }
+        look()
     }
 
     private func tellClosed(_ reason: String, isRefusal: Bool) {

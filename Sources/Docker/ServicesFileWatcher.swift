@@ -14,6 +14,11 @@ public struct ServicesFileObservation: Hashable, Sendable {
     public var file: ServicesFile
     /// What was wrong with it since; the last good content is in force for what is wrong.
     public var problems: [Diagnostic]
+
+    public init(file: ServicesFile, problems: [Diagnostic] = []) {
+        self.file = file
+        self.problems = problems
+    }
 }
 
 public final class ServicesFileWatcher: Sendable {

@@ -38,7 +38,7 @@ public struct SecretPlaces: Sendable, Equatable {
     }
 
     /// The path of a file that a setting names; nil: there is no such path.
-    func path(of reference: String) -> String? {
+    public func path(of reference: String) -> String? {
         if reference.hasPrefix("/") { return reference }
         guard Self.isPlainName(reference), let secretsDirectory else { return nil }
         return secretsDirectory + "/" + reference

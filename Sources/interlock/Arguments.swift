@@ -20,18 +20,25 @@ struct Arguments: Equatable, Sendable {
     var demoName: String?
     /// `check FILE`: the services file to check; nil: what the settings say.
     var checkedFile: String?
-
-    /// Roles of later builds: known, but not to be had.
-    static let laterRoles = [
-        "controller", "proxy", "extension", "render", "explain", "feed-init", "rollback", "resume",
-    ]
+    /// `status PAGE`; nil: the index.
+    var page: String?
+    /// `rollback N`.
+    var number = 0
+    /// `extension KIND`; nil: INTERLOCK_EXTENSION.
+    var extensionKind: ExtensionKind?
+    /// `extension exec -- COMMAND`; empty: INTERLOCK_EXTENSION_COMMAND.
+    var command: [String] = []
+    /// The words of `feed-init`.
+    var words: [String] = []
+    /// `render`: what, and where to.
+    var render: RenderArguments?
 
     init(request: Request = .role(nil)) { self.request = request }
 
-    /// `words` without the program's own name.
-    init(parsing words: [String]) throws(UsageError) {
-        guard let first = words.first else { return }
-        var rest = words.dropFirst()
+    /// `given` without the program's own name.
+    init(parsing given: [String]) throws(UsageError) {
+        guard let first = given.first else { return }
+        var rest = given.dropFirst()
         switch first {
         case "--help", "-h", "help":
             request = .help
@@ -44,11 +51,26 @@ struct Arguments: Equatable, Sendable {
             guard let role = Role(rawValue: word) else { throw Self.unknownRole(word) }
             request = .role(role)
         }
+        // These read their words themselves.
+        if request == .role(.feedInit) {
+            words = Array(rest)
+            return
+        }
         if rest.contains("--help") || rest.contains("-h") {
             request = .help
             return
         }
         if request == .role(.demoBackend) { try parseDemo(&rest) }
+        if request == .role(.rollback) {
+            guard let word = rest.popFirst(), let number = Int(word), number > 0 else {
+                throw UsageError(
+                    description: "rollback needs the number of a configuration: see /api/history of the controller")
+            }
+            self.number = number
+        }
+        if request == .role(.status) { page = rest.popFirst() }
+        if request == .role(.balancerExtension) { try parseExtension(&rest) }
+        if request == .role(.render) { render = try RenderArguments(parsing: &rest) }
         if request == .role(.check), let file = rest.first, !file.hasPrefix("-") {
             checkedFile = file
             rest.removeFirst()
@@ -56,6 +78,19 @@ struct Arguments: Equatable, Sendable {
         if let extra = rest.first {
             throw UsageError(description: "unexpected argument \(SettingsLoader.quoted(extra)) after \(first)")
         }
+    }
+
+    private mutating func parseExtension(_ rest: inout ArraySlice<String>) throws(UsageError) {
+        guard let word = rest.popFirst() else { return }
+        guard let kind = ExtensionKind(rawValue: word) else {
+            let kinds = SettingDefinition.list(ExtensionKind.allCases.map(\.rawValue))
+            throw UsageError(description: "unknown extension \(SettingsLoader.quoted(word)); there are \(kinds)")
+        }
+        extensionKind = kind
+        guard kind == .exec, rest.first == "--" else { return }
+        command = Array(rest.dropFirst())
+        rest = []
+        guard !command.isEmpty else { throw UsageError(description: "extension exec -- needs a command") }
     }
 
     private mutating func parseDemo(_ rest: inout ArraySlice<String>) throws(UsageError) {
@@ -86,9 +121,6 @@ struct Arguments: Equatable, Sendable {
     }
 
     private static func unknownRole(_ word: String) -> UsageError {
-        if laterRoles.contains(word) {
-            return UsageError(description: "\(word): is not available in this build yet")
-        }
         let names = Role.allCases.map(\.rawValue)
         let nearest = SettingsNearest.name(to: word, among: names)
         let isSlip = nearest?.isSlip ?? false

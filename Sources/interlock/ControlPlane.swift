@@ -10,7 +10,9 @@ import Telemetry
 
 enum ControlPlane {
     /// - Throws: when nothing could ever provide a service.
-    static func settings(_ settings: Settings, log: Log) throws(Interlock.Failure) -> ControllerSettings {
+    static func settings(
+        _ settings: Settings, clusters: ClusterScope, log: Log
+    ) throws(Interlock.Failure) -> ControllerSettings {
         let mapping = mapping(settings)
         let endpoint = try endpoint(settings, log: log)
         if endpoint == nil, settings.servicesFile == nil {
@@ -23,11 +25,15 @@ enum ControlPlane {
                     endpoint: $0, labelPrefix: settings.labelPrefix, pollIntervalMs: settings.pollIntervalMs,
                     busyPollIntervalMs: settings.pollIntervalBusyMs)
             },
-            servicesFile: settings.servicesFile, mapping: mapping)
+            servicesFile: settings.servicesFile, mapping: mapping, clusters: clusters,
+            proxyServices: settings.proxyServices, management: settings.manageServices.management,
+            controllerService: settings.controllerService, reservedSecrets: settings.reservedSecrets,
+            stateDirectory: settings.stateDirectory, mayPin: settings.allowsRollback)
     }
 
     static func mapping(_ settings: Settings) -> MappingSettings {
-        let own = (settings.httpListen + settings.httpsListen + settings.adminListen).map(\.port).filter { $0 != 0 }
+        let listeners = settings.httpListen + settings.httpsListen + settings.adminListen + settings.feedListen
+        let own = listeners.map(\.port).filter { $0 != 0 }
         return MappingSettings(
             labelPrefix: settings.labelPrefix, serviceCluster: settings.serviceCluster,
             proxyNetworks: settings.networks, hostOwnership: settings.hostOwnership == .stack ? .stack : .shared,
@@ -63,10 +69,40 @@ enum ControlPlane {
     }
 
     static func reading(_ status: ControllerStatus, proxy: ProxyServer) -> ControlReading {
+        reading(status, publishedAtNs: proxy.lastPublishNs == 0 ? nil : proxy.lastPublishNs)
+    }
+
+    static func reading(_ status: ControllerStatus, publishedAtNs: UInt64?) -> ControlReading {
         ControlReading(
             docker: status.docker.map(reading), diagnostics: status.diagnostics, publishedCount: status.publishedCount,
-            unchangedCount: status.unchangedCount,
-            publishedAtNs: proxy.lastPublishNs == 0 ? nil : proxy.lastPublishNs)
+            unchangedCount: status.unchangedCount, publishedAtNs: publishedAtNs, pin: status.pin.map { PinReading($0) })
+    }
+
+    /// Shows earlier configurations, and lets who may go back to one.
+    static func addHistory(of controller: Controller, to source: inout AdminSource) {
+        source.history = { HistoryReading(controller.history) }
+        source.actions = AdminActions(
+            rollback: { number in
+                outcome("configuration \(number) is pinned") { () throws(RollbackError) in
+                    try controller.rollback(to: number)
+                }
+            },
+            resume: {
+                outcome("the pin is gone: services are routed by what they say") { () throws(RollbackError) in
+                    try controller.resume()
+                }
+            })
+    }
+
+    private static func outcome(
+        _ success: String, _ act: () throws(RollbackError) -> Void
+    ) -> AdminActions.Outcome {
+        do throws(RollbackError) {
+            try act()
+            return .done(success)
+        } catch {
+            return error.isRefusal ? .refused(error.description) : .failed(error.description)
+        }
     }
 
     private static func reading(_ status: DockerStatus) -> DockerReading {
@@ -89,5 +125,15 @@ enum ControlPlane {
             .sorted { $0.state < $1.state }
         reading.lastFailure = status.lastFailure
         return reading
+    }
+}
+
+extension ManageServices {
+    fileprivate var management: ServiceManagement {
+        switch self {
+        case .off: .off
+        case .secrets: .secrets
+        case .secretsAndNetworks: .secretsAndNetworks
+        }
     }
 }

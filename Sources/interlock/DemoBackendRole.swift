@@ -14,19 +14,15 @@ enum DemoBackendRole {
         let log = Log(level: settings.logLevel)
         let wanted = arguments.demoListen ?? settings.demoListen
         guard !wanted.isEmpty else { throw Interlock.Failure("demo-backend: there is nothing to listen on") }
-        var addresses: [(address: SocketAddress, isDualStack: Bool)] = []
-        for listen in wanted {
-            for address in try AllInOneRole.resolve(listen, setting: "INTERLOCK_DEMO_LISTEN") {
-                addresses.append((address.address, address.isDualStack))
-            }
-        }
+        let addresses = try Startup.resolve(wanted, setting: "INTERLOCK_DEMO_LISTEN")
         let server: DemoServer
         let signals: Signals
         do throws(SystemError) {
             // Before any thread, so that all of them inherit the mask.
             signals = try Signals([.terminate, .quit, .interrupt])
             _ = Machine.raiseDescriptorLimit()
-            server = try DemoServer(name: arguments.demoName ?? settings.demoName ?? hostName(), addresses: addresses)
+            server = try DemoServer(
+                name: arguments.demoName ?? settings.demoName ?? Startup.hostName(), addresses: addresses)
             try server.start()
         } catch {
             let places = wanted.map(\.description).joined(separator: ", ")
@@ -36,11 +32,5 @@ enum DemoBackendRole {
         while signals.wait() == nil {}
         server.stop(timeoutMs: stopTimeoutMs)
         return 0
-    }
-
-    private static func hostName() -> String {
-        var name = [CChar](repeating: 0, count: 256)
-        guard gethostname(&name, name.count - 1) == 0 else { return "demo" }
-        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

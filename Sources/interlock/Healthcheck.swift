@@ -37,7 +37,7 @@ enum Healthcheck {
         var finding = Finding.unhealthy("no address to ask")
         do throws(Resolver.Failure) {
             // An instance that listens on every address may have IPv6, IPv4 or both.
-            for address in try addresses(of: listen) {
+            for address in try AdminClient.addresses(of: listen) {
                 finding = settings.sharesListeners ? askOwn(address) : ask(address)
                 if finding == .healthy { break }
             }
@@ -51,16 +51,6 @@ enum Healthcheck {
         guard let complaint = finding.complaint else { return 0 }
         Interlock.write("interlock: healthcheck: \(complaint)\n", to: 2)
         return 1
-    }
-
-    private static func addresses(of listen: ListenSetting) throws(Resolver.Failure) -> [SocketAddress] {
-        let loopback = [SocketAddress.loopback(port: listen.port), SocketAddress(v6High: 0, low: 1, port: listen.port)]
-        switch listen.host {
-        case "": return loopback
-        case "0.0.0.0": return [loopback[0]]
-        case "::": return [loopback[1]]
-        default: return try listen.resolved()
-        }
     }
 
     /// During a takeover two processes answer at the address, each connection by either: asks until it is our own.

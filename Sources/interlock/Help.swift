@@ -5,7 +5,19 @@ enum Help {
 
     static let roles: [(usage: String, text: String)] = [
         ("interlock", "watch Docker and the services file, and proxy to what they publish"),
+        ("interlock controller", "watch Docker and the services file, and tell proxies and extensions"),
+        ("interlock proxy", "proxy to what a controller tells; needs no Docker"),
+        ("interlock extension nginx|haproxy", "configure another load balancer by what a controller tells"),
+        ("interlock extension exec -- COMMAND", "give each snapshot to a command, as JSON"),
+        ("interlock feed-init [--help]", "make the credentials of controllers, proxies and extensions"),
+        ("interlock rollback N", "pin an earlier configuration, of the running controller's history"),
+        ("interlock resume", "let go of a pinned configuration"),
         ("interlock check [FILE]", "say what the settings and the services would give, and exit"),
+        (
+            "interlock render nginx|haproxy [FILE] [--directory DIR]",
+            "print, or write, what another load balancer would be given"
+        ),
+        ("interlock status [PAGE]", "print a page of the running instance, such as /api/feed"),
         ("interlock healthcheck", "exit 0 if the running instance is healthy; for HEALTHCHECK lines"),
         ("interlock demo-backend [--listen ADDR] [--name NAME]", "a backend that answers with what it received"),
         ("interlock version", "print the version (also --version)"),
@@ -29,7 +41,7 @@ enum Help {
             lines += ["", "\(section.rawValue):"]
             for setting in SettingsTable.all where setting.section == section {
                 let standard = setting.defaultText.isEmpty ? setting.unsetMeans : setting.defaultText
-                lines.append("  \(setting.name)  (\(plain(setting.form)); default: \(standard))")
+                lines.append("  \(setting.name)  (\(plain(setting.form)); default: \(plain(standard)))")
                 lines += wrap(plain(setting.documentation), indentation: 6)
             }
         }

@@ -13,7 +13,7 @@ enum HelpDocument {
                 text += "| `\(setting.name)` | \(setting.form) | \(standard) | \(cell(setting.documentation)) |\n"
             }
         }
-        return text + dockerVariables + laterNames()
+        return text + dockerVariables
     }
 
     private static func cell(_ text: String) -> String {
@@ -60,6 +60,13 @@ enum HelpDocument {
         What serves TLS where no label says otherwise is Mozilla's "intermediate" recommendation. See OPERATIONS.md for
         how certificates are added and renewed.
         """,
+        .feed: """
+        A controller watches the cluster and tells proxies and extensions; they need no Docker. See OPERATIONS.md for
+        how they are set up, and FEED.md for what they say to each other.
+        """,
+        .extensions: """
+        See EXTENSIONS.md.
+        """,
         .headers: """
         No forwarded header is trusted by default, private address ranges included: Swarm's routing mesh makes every
         client look internal.
@@ -87,21 +94,4 @@ enum HelpDocument {
         | `DOCKER_CERT_PATH` | a directory with `ca.pem`, `cert.pem` and `key.pem` |
 
         """
-
-    private static func laterNames() -> String {
-        let all = SettingsTable.reserved
-        func names(harmless: Bool) -> String {
-            all.filter { $0.isHarmless == harmless }.map { "`\($0.name)`" }.joined(separator: ", ")
-        }
-        return """
-
-            ## Names of later builds
-
-            These names are taken for later builds. Here they are refused, unless their value is `off` or `false`, so
-            that nobody relies on what is not done: \(names(harmless: false)).
-
-            These have no effect yet and are accepted with a warning: \(names(harmless: true)).
-
-            """
-    }
 }

@@ -43,6 +43,8 @@ struct Interlock {
             write("interlock \(version)\n", to: 1)
             return 0
         }
+        // Makes files and asks nothing of the environment.
+        if arguments.request == .role(.feedInit) { return try FeedInit.run(arguments.words) }
         do throws(SettingsError) {
             settings = try SettingsLoader.load(environment: SettingsLoader.processEnvironment())
         } catch {
@@ -52,8 +54,20 @@ struct Interlock {
         if case .role(let wanted?) = arguments.request { role = wanted }
         switch role {
         case .allInOne: return try AllInOneRole.run(settings)
+        case .controller: return try ControllerRole.run(settings)
+        case .proxy: return try ProxyRole.run(settings)
+        case .balancerExtension: return try ExtensionRole.run(settings, arguments)
+        case .rollback: return try RemoteRole.rollback(settings, number: arguments.number)
+        case .resume: return try RemoteRole.resume(settings)
+        case .status: return try RemoteRole.status(settings, page: arguments.page)
+        case .feedInit: return try FeedInit.run(arguments.words)
         case .check: return try CheckRole.run(settings, file: arguments.checkedFile)
         case .demoBackend: return try DemoBackendRole.run(settings, arguments)
+        case .render:
+            guard let render = arguments.render else {
+                throw Failure("render needs its target: \(RenderArguments.usage)")
+            }
+            return try RenderRole.run(settings, render)
         case .healthcheck: return Healthcheck.run(settings)
         case .version:
             write("interlock \(version)\n", to: 1)

@@ -11,10 +11,10 @@ extension ProxySettings {
     init(_ settings: Settings, descriptorLimit: UInt64) throws(Interlock.Failure) {
         self.init()
         for listen in settings.httpListen {
-            httpListen += try AllInOneRole.resolve(listen, setting: "INTERLOCK_HTTP_LISTEN")
+            httpListen += try Startup.resolve(listen, setting: "INTERLOCK_HTTP_LISTEN")
         }
         for listen in settings.httpsListen {
-            httpsListen += try AllInOneRole.resolve(listen, setting: "INTERLOCK_HTTPS_LISTEN")
+            httpsListen += try Startup.resolve(listen, setting: "INTERLOCK_HTTPS_LISTEN")
         }
         tcpPorts = settings.tcpPorts
         httpsPublicPort = UInt16(clamping: settings.httpsPublicPort)

@@ -18,6 +18,13 @@ final class Publisher: Sendable {
     private let secrets: SecretStore
     /// Failures that were told, by what the settings name.
     private let told: SecretFailureMemory
+    /// What a controller sent; files of this machine go before it.
+    private let received: Received
+
+    private final class Received: Sendable {
+        let files = Mutex(SecretFiles())
+        func joined(_ own: SecretFiles) -> SecretFiles { files.withLock { own.completed(by: $0) } }
+    }
 
     /// - Throws: when the secrets cannot be watched.
     init(_ settings: Settings, proxy: ProxyServer, life: Life, log: Log) throws(Interlock.Failure) {
@@ -27,9 +34,12 @@ final class Publisher: Sendable {
         let places = settings.secretPlaces
         let told = SecretFailureMemory(places: places, log: log)
         self.told = told
+        let received = Received()
+        self.received = received
         do throws(SecretStoreError) {
-            secrets = try SecretStore(places: places) { files in
-                told.take(files)
+            secrets = try SecretStore(places: places) { own in
+                let files = received.joined(own)
+                told.take(files.failures)
                 proxy.update(secrets: files)
                 log.info("secrets changed", ["secrets": .string("\(files)")])
             }
@@ -39,14 +49,19 @@ final class Publisher: Sendable {
         }
     }
 
-    /// On the controller's thread.
-    func publish(_ snapshot: Snapshot) {
+    /// On the thread of whoever brings snapshots, one at a time.
+    /// - Parameter more: secrets that came with it.
+    /// - Returns: the version of the table.
+    @discardableResult
+    func publish(_ snapshot: Snapshot, received more: SecretFiles? = nil) -> UInt64 {
+        if let more { received.files.withLock { $0 = more } }
         // The table leaves out what cannot be; that it was asked for is a fault of the mapping, and is said.
         for problem in snapshot.problems().prefix(10) {
             log.error("unsound snapshot", ["problem": .string("\(problem)")])
         }
-        let version = secrets.want(snapshot.configuration.secretNames) { files in
-            told.take(files)
+        let version = secrets.want(snapshot.configuration.secretNames) { own in
+            let files = received.joined(own)
+            told.take(files.failures)
             return proxy.publish(snapshot, secrets: files)
         }
         life.becameReady()
@@ -57,6 +72,7 @@ final class Publisher: Sendable {
                 "routes": .integer(snapshot.configuration.routes.count),
                 "tasks": .integer(snapshot.endpoints.reduce(0) { $0 + $1.count { $0.state == .ready } }),
             ])
+        return version
     }
 
     /// For the admin pages: the proxy's report, and what the settings name and nobody can read now.
@@ -68,42 +84,4 @@ final class Publisher: Sendable {
     func reread() { secrets.reread() }
 
     func stop() { secrets.stop() }
-}
-
-/// Which of the places that the settings name could not be read when it was last told: each is told once.
-private final class SecretFailureMemory: Sendable {
-    private let names: Set<String>
-    private let ticketKey: String?
-    private let log: Log
-    private let told = Mutex<[String: String]>([:])
-
-    init(places: SecretPlaces, log: Log) {
-        names = Set(
-            [places.certificatesDirectory, places.defaultCertificate, places.defaultKey, places.ticketKey]
-                .compactMap { $0 })
-        ticketKey = places.ticketKey
-        self.log = log
-    }
-
-    var problems: [CertificateProblem] {
-        told.withLock { $0.sorted { $0.key < $1.key } }.map { name, reason in
-            CertificateProblem(
-                certificate: name, code: name == ticketKey ? "ticket_key" : "missing", message: "\(name): \(reason)")
-        }
-    }
-
-    func take(_ files: SecretFiles) {
-        // Files of the certificates directory are told by their paths.
-        let now = files.failures.filter { names.contains($0.key) || $0.key.hasPrefix("/") }
-        let before = told.withLock { told in
-            defer { told = now }
-            return told
-        }
-        for (name, reason) in now.sorted(by: { $0.key < $1.key }) where before[name] != reason {
-            log.warning("secret not to be had", ["name": .string(name), "problem": .string(reason)])
-        }
-        for name in before.keys.sorted() where now[name] == nil {
-            log.info("secret no longer a problem", ["name": .string(name)])
-        }
-    }
 }

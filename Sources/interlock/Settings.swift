@@ -52,6 +52,30 @@ struct Settings: Sendable {
     var pollIntervalMs = 0
     var pollIntervalBusyMs = 0
 
+    // Controllers, proxies and extensions.
+    var feedListen: [ListenSetting] = []
+    /// Where controllers are; a name may stand for several.
+    var feedConnect: [ListenSetting] = []
+    /// A name in the secrets directory, or an absolute path.
+    var feedCredential: String?
+    /// Extensions get certificates and keys.
+    var sharesKeysWithExtensions = false
+    /// nil: nothing is kept on disk.
+    var stateDirectory: String?
+    var stateMaximumAgeMs = 0
+    /// nil: the own service, where Docker tells it.
+    var controllerService: String?
+    /// The services of the proxies by their group.
+    var proxyServices: [String: String] = [:]
+    var manageServices = ManageServices.off
+    var allowsRollback = true
+    var extensionKind = ExtensionKind.nginx
+    var extensionDirectory: String?
+    /// Words; empty: the kind's own command, or none.
+    var extensionCheck: [String] = []
+    var extensionReload: [String] = []
+    var extensionCommand: [String] = []
+
     // Headers and trust.
     var trustedProxies: [AddressBlock] = []
     var addsForwarded = false
@@ -104,8 +128,8 @@ struct Settings: Sendable {
     var demoListen: [ListenSetting] = []
     var demoName: String?
 
-    /// Worth telling at the start: accepted, but without effect in this build.
-    var warnings: [String] = []
+    /// Paths of files that settings with secret values were read from.
+    var secretFiles: [String] = []
 }
 
 extension Settings {
@@ -120,10 +144,38 @@ extension Settings {
 enum Role: String, Sendable, CaseIterable {
     /// Watches services and proxies to them in one process.
     case allInOne = "interlock"
+    /// Watches services and tells proxies and extensions of them.
+    case controller
+    /// Proxies to what a controller tells; needs no Docker.
+    case proxy
+    /// Configures another load balancer by what a controller tells.
+    case balancerExtension = "extension"
     case demoBackend = "demo-backend"
     case check
+    /// Prints what another load balancer would be given.
+    case render
+    case feedInit = "feed-init"
+    case rollback
+    case resume
+    case status
     case healthcheck
     case version
+}
+
+/// INTERLOCK_MANAGE_SERVICES.
+enum ManageServices: String, Sendable, CaseIterable {
+    case off = "false"
+    /// Secrets are attached to the controller's service.
+    case secrets = "true"
+    /// And networks to the proxies' services.
+    case secretsAndNetworks = "proxy"
+}
+
+/// What an extension configures.
+enum ExtensionKind: String, Sendable, CaseIterable {
+    case nginx, haproxy
+    /// Anything: a command gets each snapshot as JSON.
+    case exec
 }
 
 /// INTERLOCK_DOCKER.

@@ -10,6 +10,8 @@ struct SettingDefinition: Sendable {
         case listeners = "Listeners"
         case tls = "TLS and TCP"
         case services = "Where services come from"
+        case feed = "Controllers and proxies"
+        case extensions = "Extensions"
         case headers = "Headers and trust"
         case timeouts = "Timeouts"
         case limits = "Limits"

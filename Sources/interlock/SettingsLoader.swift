@@ -17,9 +17,12 @@ enum SettingsLoader {
         environment: [String: String], readFile: FileReader = SettingsLoader.readFile
     ) throws(SettingsError) -> Settings {
         var settings = Settings()
-        try refuseUnknown(environment, &settings)
+        try refuseUnknown(environment)
         for definition in SettingsTable.all {
             if let given = try text(of: definition, environment, readFile) {
+                if definition.isSecret, let path = environment[definition.name + "_FILE"], !path.isEmpty {
+                    settings.secretFiles.append(path)
+                }
                 try apply(definition, given.text, source: given.source, &settings)
             } else if !definition.defaultText.isEmpty {
                 try apply(definition, definition.defaultText, source: definition.name, &settings)
@@ -70,22 +73,12 @@ enum SettingsLoader {
 
     // MARK: Names
 
-    private static func refuseUnknown(
-        _ environment: [String: String], _ settings: inout Settings
-    ) throws(SettingsError) {
+    private static func refuseUnknown(_ environment: [String: String]) throws(SettingsError) {
         let names = SettingsTable.all.map(\.name)
         let known = Set(names + names.map { $0 + "_FILE" })
         for name in environment.keys.sorted() where name.hasPrefix("INTERLOCK_") && !known.contains(name) {
             let value = environment[name] ?? ""
             if value.isEmpty { continue }
-            if let later = SettingsTable.reserved.first(where: { name == $0.name || name == $0.name + "_FILE" }) {
-                if value.lowercased() == "off" || value.lowercased() == "false" { continue }
-                guard later.isHarmless else {
-                    throw SettingsError(description: "\(name): is not available in this build yet; unset it")
-                }
-                settings.warnings.append("\(name) has no effect in this build yet")
-                continue
-            }
             let hint = SettingsNearest.name(to: name, among: names).map { nearest in
                 nearest.isSlip ? "; did you mean \(nearest.name)?" : "; the nearest is \(nearest.name)"
             }
@@ -162,10 +155,19 @@ enum SettingsLoader {
     }
 
     /// At most 1 MiB of UTF-8.
-    static func readFile(_ path: String) -> Result<String, SettingsError> {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    static func readFile(_ path: String) -> Result<String, SettingsError> { readFile(path, isRegular: false) }
+
+    /// - Parameter isRegular: a pipe or a device is refused, and never waited for.
+    static func readFile(_ path: String, isRegular: Bool) -> Result<String, SettingsError> {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | (isRegular ? O_NONBLOCK : 0))
         guard descriptor >= 0 else { return .failure(.init(description: String(cString: strerror(errno)))) }
         defer { close(descriptor) }
+        if isRegular {
+            var status = stat()
+            guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+                return .failure(.init(description: "is not a file"))
+            }
+        }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 16_384)
         while true {

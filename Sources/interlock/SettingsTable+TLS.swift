@@ -78,7 +78,7 @@ extension SettingsTable {
             "INTERLOCK_TCP_PORTS", .tls, form: "port list", default: "",
             """
             The ports that services may ask for with the label `tcp_port`: ports and ranges with commas, such as \
-            `5432, 9000-9099`. The proxy's own ports are never among them.
+            `5432, 9000-9099`. The proxy's own ports are never among them. Controllers and their proxies both want it.
             """
         ) { text, settings throws(BadValue) in settings.tcpPorts = try SettingValue.ports(text) },
     ]
@@ -94,10 +94,7 @@ extension SettingDefinition {
             name, section, form: "secret's name or path", default: "", unset: unset, isSecret: true,
             namesFile: true, documentation
         ) { text, settings throws(BadValue) in
-            guard SecretPlaces.isReference(text) else {
-                throw BadValue("the name of a file in INTERLOCK_SECRETS_DIR, or an absolute path")
-            }
-            settings[keyPath: field] = text
+            settings[keyPath: field] = try SettingValue.secretReference(text)
         }
     }
 

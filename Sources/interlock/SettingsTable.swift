@@ -5,14 +5,15 @@ import Telemetry
 
 enum SettingsTable {
     static let all: [SettingDefinition] =
-        general + listeners + tls + services + headers + timeouts + limits + logs + demo
+        general + listeners + tls + services + feed + extensions + headers + timeouts + limits + logs + demo
 
     static let general: [SettingDefinition] = [
         .choice(
             "INTERLOCK_ROLE", .general, \.role, default: .allInOne,
             """
             What this process does; the same as the first argument, which goes first. `interlock` watches services \
-            and proxies to them.
+            and proxies to them; `controller` and `proxy` share that between two processes; `extension` configures \
+            another load balancer.
             """
         ),
         .automaticInteger(
@@ -309,12 +310,5 @@ enum SettingsTable {
             "INTERLOCK_DEMO_NAME", .demo, form: "name", default: "", unset: "the host's name",
             "What it calls itself in its answers; `--name` goes first."
         ) { text, settings throws(BadValue) in settings.demoName = try SettingValue.word(text, of: "one word") },
-    ]
-
-    /// Names of later builds: saying "unknown" would mislead, and accepting them would promise what is not done.
-    static let reserved: [(name: String, isHarmless: Bool)] = [
-        ("INTERLOCK_FEED_LISTEN", false), ("INTERLOCK_FEED_CONNECT", false), ("INTERLOCK_FEED_CREDENTIAL", false),
-        ("INTERLOCK_CONTROLLER_SERVICE", false), ("INTERLOCK_PROXY_SERVICE", false), ("INTERLOCK_STATE_DIR", true),
-        ("INTERLOCK_MANAGE_SERVICES", false),
     ]
 }

@@ -16,6 +16,9 @@ final class Fixture: Sendable {
         var table: RouteTable?
         var tls = TLSReading()
         var entryPorts: [PortReading] = []
+        var feed: FeedReading?
+        var history: HistoryReading?
+        var balancer: BalancerReading?
     }
 
     let state = Mutex(State())
@@ -26,13 +29,20 @@ final class Fixture: Sendable {
 
     init(
         token: String? = nil, isOpen: Bool = false, address: SocketAddress = .loopback,
-        limits: AdminLimits = AdminLimits()
+        limits: AdminLimits = AdminLimits(), hasTraffic: Bool = true, actions: AdminActions? = nil
     ) throws {
         let box = Box()
         let source = AdminSource(
-            build: BuildInformation(version: "1.2.3", revision: "abc"), counters: counters, services: services,
-            rejectionNames: [(0, "bad_request_line"), (1, "bad_method"), (2, "bad_method"), (9999, "out_of_range")],
-            handshakeFailureNames: [(0, "hello_timeout"), (1, "bad_certificate"), (2, "bad_certificate"), (64, "no")],
+            build: BuildInformation(version: "1.2.3", revision: "abc"),
+            traffic: hasTraffic
+                ? TrafficSource(
+                    counters: counters, services: services,
+                    rejectionNames: [
+                        (0, "bad_request_line"), (1, "bad_method"), (2, "bad_method"), (9999, "out_of_range"),
+                    ],
+                    handshakeFailureNames: [
+                        (0, "hello_timeout"), (1, "bad_certificate"), (2, "bad_certificate"), (64, "no"),
+                    ]) : nil,
             health: {
                 box.fixture.withLock { $0?.state.withLock { $0.health } }
                     ?? HealthReading(phase: .starting, wasReady: false)
@@ -40,7 +50,11 @@ final class Fixture: Sendable {
             table: { box.fixture.withLock { $0?.state.withLock { $0.table } } },
             control: { box.fixture.withLock { $0?.state.withLock { $0.control } } ?? ControlReading() },
             tls: { box.fixture.withLock { $0?.state.withLock { $0.tls } } ?? TLSReading() },
-            entryPorts: { box.fixture.withLock { $0?.state.withLock { $0.entryPorts } } ?? [] })
+            entryPorts: { box.fixture.withLock { $0?.state.withLock { $0.entryPorts } } ?? [] },
+            feed: { box.fixture.withLock { $0?.state.withLock { $0.feed } } },
+            history: { box.fixture.withLock { $0?.state.withLock { $0.history } } },
+            snapshot: { $0 == "blue" ? Array("{}\n".utf8) : nil },
+            balancer: { box.fixture.withLock { $0?.state.withLock { $0.balancer } } }, actions: actions)
         var settings = AdminSettings(addresses: [(address, false)], token: token, isOpen: isOpen)
         settings.limits = limits
         let made = try AdminServer(settings: settings, source: source, log: Log(level: .error))

@@ -57,15 +57,12 @@ import Testing
 
     @Test func metrics() {
         let table = Self.table()
-        let source = AdminSource(
-            build: BuildInformation(version: "1"), counters: ProxyCounters(workerCount: 1),
-            services: ServiceRegistry(workerCount: 1), rejectionNames: [],
-            health: { HealthReading(phase: .ready, wasReady: true) }, table: { table }, control: { ControlReading() },
-            tasks: { Self.reading(table) })
+        let source = TrafficSource(
+            counters: ProxyCounters(workerCount: 1), services: ServiceRegistry(workerCount: 1), rejectionNames: [])
         source.counters.cells(worker: 0).add(.panicAttempts, 5)
         source.counters.cells(worker: 0).add(.tasksAvoided, 6)
         var text = PrometheusText()
-        MetricsPage.appendHealth(source, to: &text)
+        MetricsPage.appendHealth(source, Self.reading(table), to: &text)
         let lines = Set(String(decoding: text.bytes, as: UTF8.self).split(separator: "\n").map(String.init))
         for expected in [
             #"interlock_checked_tasks{health="healthy"} 2"#, #"interlock_checked_tasks{health="unhealthy"} 1"#,
@@ -75,7 +72,11 @@ import Testing
             "interlock_health_probes_waiting 4", #"interlock_service_panic{service="web"} 1"#,
             "interlock_panic_attempts_total 5",
         ] { #expect(lines.contains(expected), "\(expected) in \(lines.sorted())") }
-        let index = AdminPages(source: source).answer(.index)
+        let whole = AdminSource(
+            build: BuildInformation(version: "1"), traffic: source,
+            health: { HealthReading(phase: .ready, wasReady: true) }, table: { table }, control: { ControlReading() },
+            tasks: { Self.reading(table) })
+        let index = AdminPages(source: whole).answer(.index)
         let page = String(decoding: index.body, as: UTF8.self)
         #expect(page.contains("checked     2 healthy, 1 unhealthy, 1 unknown; 1 avoided"))
         #expect(page.contains("panic       web: no task passes its health check, all are tried"))

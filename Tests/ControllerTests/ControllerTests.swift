@@ -28,7 +28,9 @@ private final class Bench {
         }
         controller = Controller(
             settings: ControllerSettings(docker: docker, servicesFile: file, mapping: mapping), log: log
-        ) { published.append($0) }
+        ) { changed in
+            for each in changed { published.append(each.snapshot) }
+        }
     }
 
     /// The names of the services in the last snapshot.

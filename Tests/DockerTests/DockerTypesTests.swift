@@ -110,9 +110,10 @@ import Testing
     }
 
     @Test func readsOnlyLabelledConfigs() throws {
-        let configs = try DockerList<ServicesConfig>(try Recording.bytes("configs.json"), of: "configs") {
-            (reader) throws(JSONError) in try reader.servicesConfig(label: "com.docker.lb.services")
-        }.elements
+        let list = try DockerList<LabelledConfig>(try Recording.bytes("configs.json"), of: "configs") {
+            (reader) throws(JSONError) in try reader.labelledConfig(prefix: "com.docker.lb.")
+        }
+        let configs = list.elements.compactMap { if case .services(let config) = $0 { config } else { nil } }
         #expect(configs.map(\.name) == ["legacy-services"])
         let content = try ServicesFileReader.read(configs[0].content, name: "x")
         #expect(content.services.first?.endpoints == ["10.0.0.9:80"])

@@ -30,10 +30,9 @@ import Testing
         (["chekc"], "unknown role \"chekc\"; did you mean check?"),
         (
             ["xyzzyxyzzy"],
-            "unknown role \"xyzzyxyzzy\"; there are interlock, demo-backend, check, healthcheck or version"
+            "unknown role \"xyzzyxyzzy\"; there are interlock, controller, proxy, extension, demo-backend, check, "
+                + "render, feed-init, rollback, resume, status, healthcheck or version"
         ),
-        (["controller"], "controller: is not available in this build yet"),
-        (["proxy"], "proxy: is not available in this build yet"),
         (["--frobnicate"], "unknown option \"--frobnicate\"; interlock --help lists all"),
         (["version", "now"], "unexpected argument \"now\" after version"),
         (["check", "a", "b"], "unexpected argument \"b\" after check"),

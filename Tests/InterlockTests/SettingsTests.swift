@@ -53,7 +53,7 @@ private func message(_ environment: [String: String], files: [String: String] = 
         #expect(settings.trustedProxies.isEmpty && settings.proxyProtocolPeers.isEmpty)
         #expect(settings.accessLog == .off && settings.accessLogPath == nil)
         #expect(settings.adminToken == nil && !settings.adminIsOpen)
-        #expect(settings.warnings.isEmpty)
+        #expect(settings.stateDirectory == nil && settings.feedConnect.isEmpty && settings.manageServices == .off)
     }
 
     @Test func everySettingWithAGivenValueTakesItFromTheEnvironment() throws {
@@ -69,7 +69,6 @@ private func message(_ environment: [String: String], files: [String: String] = 
         for name in names {
             #expect(name.hasPrefix("INTERLOCK_"))
             #expect(!names.contains(name + "_FILE"))
-            #expect(!SettingsTable.reserved.contains { $0.name == name })
         }
     }
 }
@@ -243,8 +242,9 @@ private func message(_ environment: [String: String], files: [String: String] = 
             "INTERLOCK_ZEBRA_CROSSING_COLOUR: no such setting; the nearest is INTERLOCK_ACCESS_LOG"
         ),
         (
-            "INTERLOCK_FEED_LISTEN", ":9190",
-            "INTERLOCK_FEED_LISTEN: is not available in this build yet; unset it"
+            "INTERLOCK_FEED_LISTEN", "9190",
+            "INTERLOCK_FEED_LISTEN=\"9190\": must be off, or addresses such as :80, 127.0.0.1:80 or [::1]:80, "
+                + "separated by commas"
         ),
         (
             "DOCKER_HOST", "swarm",
@@ -272,20 +272,6 @@ private func message(_ environment: [String: String], files: [String: String] = 
         let shown = message([name: value])
         #expect(shown == expected)
         #expect(shown?.contains("\n") == false)
-    }
-
-    @Test func namesOfLaterBuilds() throws {
-        for later in SettingsTable.reserved {
-            #expect(message([later.name: "off"]) == nil)
-            if later.isHarmless {
-                #expect(
-                    try load([later.name: "/x"]).warnings == ["\(later.name) has no effect in this build yet"]
-                )
-            } else {
-                #expect(message([later.name: "x"])?.contains("not available") == true)
-                #expect(message([later.name + "_FILE": "/x"])?.contains("not available") == true)
-            }
-        }
     }
 
     @Test func aLongValueIsShortened() {

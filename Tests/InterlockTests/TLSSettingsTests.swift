@@ -56,7 +56,7 @@ private func message(_ environment: [String: String]) -> String? {
         #expect(proxy.tls.cipherSuites == "TLS_AES_128_GCM_SHA256" && proxy.tls.groups == "X25519")
         #expect(proxy.helloTimeoutMs == 1000 && proxy.handshakeTimeoutMs == 2000 && proxy.maximumHandshakes == 50)
         let mapping = ControlPlane.mapping(settings)
-        #expect(mapping.tcpPorts == proxy.tcpPorts && mapping.ownPorts == [8080, 8443, 8444, 9000])
+        #expect(mapping.tcpPorts == proxy.tcpPorts && mapping.ownPorts == [8080, 8443, 8444, 9000, 9190])
         #expect(
             settings.secretPlaces
                 == SecretPlaces(

@@ -66,6 +66,8 @@ enum Tree {
 
     static func file(_ path: String) -> SourceFile? { files.first { $0.path == path } }
 
+    /// What scripts make and git ignores: no part of the tree.
+    static let made: Set<String> = ["docker/rootfs", "docker/rootfs.owned"]
     private static let kinds: Set<Substring> = ["swift", "c", "h", "py", "sh", "md", "yaml", "json", "modulemap"]
     private static let bareNames: Set<String> = ["Makefile", "Dockerfile"]
 
@@ -73,7 +75,7 @@ enum Tree {
         var found: [SourceFile] = []
         for entry in entries(directory).sorted(by: { $0.name < $1.name }) {
             let path = directory.isEmpty ? entry.name : "\(directory)/\(entry.name)"
-            if entry.name.hasPrefix(".") || path == "docker/rootfs" || entry.name == "__pycache__" { continue }
+            if entry.name.hasPrefix(".") || made.contains(path) || entry.name == "__pycache__" { continue }
             if entry.isDirectory {
                 found += list(path)
             } else if bareNames.contains(entry.name) || kinds.contains(entry.name.split(separator: ".").last ?? "") {

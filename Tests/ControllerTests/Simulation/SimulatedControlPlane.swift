@@ -20,7 +20,7 @@ struct SimulatedControlPlane {
     private let engine: SimulatedEngine
     private var lister: DockerLister
     private var schedule = PollSchedule(quietMs: 5000, busyMs: 250)
-    private var pass = MappingPass(mapping: MappingSettings())
+    private var pass = MappingPass(settings: ControllerSettings())
     private var oracle: SwarmOracle
     private var random: SeededRandom
     private var nodeChangedAtNs: UInt64?
@@ -139,7 +139,7 @@ struct SimulatedControlPlane {
     private mutating func publish(_ observation: DockerObservation) {
         let last = table.snapshot
         guard let outcome = pass.take(docker: observation, file: nil) else { return }
-        guard let snapshot = outcome.snapshot else {
+        guard let snapshot = outcome.changed.first?.snapshot else {
             count("unchanged")
             return
         }
