@@ -40,4 +40,4 @@ fuzz: ## libFuzzer over what reads outside bytes, FUZZ_SECONDS each (60)
 	@. scripts/environment.sh && exec Tests/Fuzz/run.sh $(or $(FUZZ_SECONDS),60)
 
 clean: ## build products (and nothing else)
-	rm -rf .build .build-asan .build-tsan docker/rootfs
+	rm -rf .build .build-asan .build-tsan docker/rootfs docker/rootfs.owned

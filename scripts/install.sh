@@ -14,8 +14,8 @@ BUILD_PACKAGES=(
 )
 BENCH_PACKAGES=(haproxy nginx-light openssl strace wrk curl python3 gcc)
 TEST_PACKAGES=(
-    ca-certificates curl docker.io docker-compose gcc haproxy iproute2 iptables nginx-light openssl procps
-    prometheus python3 python3-venv util-linux wrk
+    ca-certificates curl docker.io docker-compose gcc haproxy iproute2 iptables libnginx-mod-stream nginx-light openssl
+    procps prometheus python3 python3-venv util-linux wrk
     # Real clients and servers behind TLS and TCP ports; each test starts its own, none of the machine's is touched.
     mosquitto mosquitto-clients postgresql postgresql-client redis-server redis-tools testssl.sh
 )

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Assembles docker/rootfs, the whole content of the image: the binary, the shared libraries it names and nothing else
-# of a distribution. No shell, no package manager. Needs no Docker.
+# Assembles docker/rootfs, the whole content of the image: the binary, the shared libraries it names and nothing else of
+# a distribution; and docker/rootfs.owned, which belongs to the image's user. No shell, no package manager. Needs no
+# Docker.
 #   scripts/rootfs.sh [BINARY [DIRECTORY]]
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 BINARY="${1:-$RELEASE_BINARY}"
@@ -8,10 +9,9 @@ TREE="${2:-$ROOT/docker/rootfs}"
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 
 [ -x "$BINARY" ] || { echo "no binary at $BINARY: make build" >&2; exit 2; }
-rm -rf "$TREE"
-mkdir -p "$TREE"/{etc/ssl/certs,run,tmp,usr/lib/ssl,var/lib/interlock,var/run}
+rm -rf "$TREE" "$TREE.owned"
+mkdir -p "$TREE"/{etc/ssl/certs,run,tmp,usr/lib/ssl,var/run} "$TREE.owned/interlock"
 chmod 1777 "$TREE/tmp"
-chown 65532:65532 "$TREE/var/lib/interlock" 2>/dev/null || true
 
 install -m 755 "$BINARY" "$TREE/interlock"
 strip --strip-unneeded "$TREE/interlock" 2>/dev/null || true

@@ -31,6 +31,10 @@ PYTEST = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-c", "Tests/pytest.in
 OVER_TLS = [f"Tests/EndToEndTests/{name}.py" for name in (
     "test_exchange", "test_settings", "test_threats_answers", "test_threats_desync", "test_threats_errors",
     "test_threats_framing", "test_threats_slow", "test_threats_targets", "test_threats_trust")]
+IMAGE_TESTS = ["Tests/SwarmTests/test_image.py", "Tests/SwarmTests/test_compose.py"]
+# Controllers and proxies apart.
+ROLE_TESTS = [
+    "Tests/SwarmTests/test_roles.py", "Tests/SwarmTests/test_managed.py", "Tests/SwarmTests/test_host_roles.py"]
 DEBUG_FLAGS = ["-Xswiftc", "-warnings-as-errors", "--explicit-target-dependency-import-check", "error"]
 RELEASE_BINARY = str(ROOT / ".build/release/interlock")
 # The debug build is the one for AddressSanitizer: every Swift test runs under it, and nothing is built twice for that.
@@ -108,13 +112,17 @@ def parts(is_long):
         Part("image", "image and compose file on a real engine", 5, [
             prepare("scripts/build.sh"),
             prepare("scripts/rootfs.sh"),
-            pytest("Tests/SwarmTests/test_image.py", "Tests/SwarmTests/test_compose.py", *marks),
+            pytest(*IMAGE_TESTS, *marks),
         ], is_idle=True),
         Part("swarm", "a real Swarm of two nodes, deploys under load", 25, [
             prepare("scripts/build.sh"),
             prepare("scripts/rootfs.sh"),
-            pytest("Tests/SwarmTests", "--ignore=Tests/SwarmTests/test_image.py",
-                   "--ignore=Tests/SwarmTests/test_compose.py", *marks),
+            pytest("Tests/SwarmTests", *[f"--ignore={file}" for file in IMAGE_TESTS + ROLE_TESTS], *marks),
+        ], is_idle=True),
+        Part("roles", "controllers and proxies apart, on Swarms of several managers", 25, [
+            prepare("scripts/build.sh"),
+            prepare("scripts/rootfs.sh"),
+            pytest(*ROLE_TESTS, *marks),
         ], is_idle=True),
         Part("fuzz", "libFuzzer over the kept corpus, a few seconds each", 6, [Step(["Tests/Fuzz/run.sh", "5"])]),
         Part("asan", "end-to-end tests under AddressSanitizer", 20, [
