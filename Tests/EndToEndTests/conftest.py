@@ -8,6 +8,7 @@ import os
 import pytest
 
 from harness import Interlock, RecordingBackend, ScriptedEngine, binary_path
+from harness.feed import Feed
 from harness.process import IS_OVER_TLS
 
 
@@ -76,6 +77,16 @@ def backend():
         each.close()
     faults = [fault for each in running for fault in each.faults]
     assert not faults, f"the backend's thread failed: {faults[0]!r}"
+
+
+@pytest.fixture
+def feed(interlock, tmp_path):
+    """feed(clusters=(...)) -> harness.feed.Feed: credentials, controllers and those who follow them."""
+    def make(clusters=(), name="feed"):
+        directory = tmp_path / name
+        directory.mkdir()
+        return Feed(interlock, directory, clusters)
+    return make
 
 
 @pytest.fixture

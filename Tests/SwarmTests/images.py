@@ -37,6 +37,16 @@ def two_nodes():
         yield lab
 
 
+@contextlib.contextmanager
+def managers(count):
+    """A Swarm of managers, the image on all."""
+    with Swarm(count, role="manager") as lab:
+        build_image(lab.manager)
+        for node in lab.nodes[1:]:
+            lab.manager.send_image(IMAGE, node)
+        yield lab
+
+
 def build_tls_image(node, directory):
     """The `openssl` program and its libraries; `directory` is an empty one to work in."""
     program = shutil.which("openssl")

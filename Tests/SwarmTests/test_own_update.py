@@ -12,7 +12,7 @@ from lab.load import SteadyLoad
 from lab.proxied import Proxied
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
-HOST_STACK_FILE = CONTEXT / "stack-host.yaml"
+HOST_STACK_FILE = CONTEXT / "stack-host-single.yaml"
 SETTINGS = {"INTERLOCK_IMAGE": IMAGE, "INTERLOCK_ADMIN_OPEN": "true", "INTERLOCK_ACCESS_LOG": "off"}
 
 

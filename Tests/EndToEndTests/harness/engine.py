@@ -7,12 +7,15 @@ It answers what the proxy asks, filters tasks as the real engine does, and knows
     engine.add_task("web", "127.0.0.11")
     engine.emit()                                   # an event: look again
     engine.fail("/services", 503)                   # until `heal`
+    engine.configs                                  # what was created with POST /configs/create, by id
 """
 
+import base64
 import http.server
 import json
 import os
 import queue
+import re
 import socketserver
 import threading
 import time
@@ -29,6 +32,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.engine.serve(self)
+
+    def do_POST(self):
+        if urllib.parse.urlsplit(self.path).path.endswith("/update"):
+            self.server.engine.take(self, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        else:
+            self.server.engine.serve(self)
+
+    do_DELETE = do_GET
 
     def address_string(self):
         return "unix"
@@ -48,8 +59,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 class ScriptedEngine:
     def __init__(self, directory):
         self.path = str(directory / "docker.sock")
-        self.services, self.tasks, self.nodes = {}, {}, {}
+        self.services, self.tasks, self.nodes, self.secrets, self.configs = {}, {}, {}, {}, {}
+        self.networks = [{"Id": NETWORK, "Name": "front", "Scope": "swarm"}]
+        self.updates = []  # names of services that were updated over the API
+        self.update_state = "completed"  # of updates that replace tasks
         self.requests = []
+        self.writes = []  # (method, path) of everything that is no GET
         self.reverses = False  # lists come in the opposite order
         self._faults = {}
         self._streams = []
@@ -73,7 +88,8 @@ class ScriptedEngine:
                 "ID": name, "Version": {"Index": self._next()}, "Spec": {"Role": "manager", "Availability": "active"},
                 "Description": {"Hostname": name}, "Status": {"State": state, "Addr": "127.0.0.1"}}
 
-    def add_service(self, name, labels=None, stack=None, created=None, replicas=1, previous=None, vip=None, **short):
+    def add_service(self, name, labels=None, stack=None, created=None, replicas=1, previous=None, vip=None,
+                    networks=(NETWORK,), secrets=(), **short):
         """`hosts="a.test"` is the label com.docker.lb.hosts; `labels` are taken as written. Again: it is updated.
 
         `previous`: short labels of the spec before. `created`: seconds; without, the order of the calls.
@@ -91,13 +107,22 @@ class ScriptedEngine:
                 "CreatedAt": known["CreatedAt"] if known and created is None else moment(at),
                 "Spec": {
                     "Name": name, "Labels": written, "Mode": {"Replicated": {"Replicas": replicas}},
-                    "TaskTemplate": {"ContainerSpec": {}, "Networks": [{"Target": NETWORK}]}},
+                    "TaskTemplate": {
+                        "ContainerSpec": {"Secrets": [
+                            {"File": {"Name": each}, "SecretID": f"id-{each}", "SecretName": each}
+                            for each in secrets]},
+                        "Networks": [{"Target": each} for each in networks]}},
                 "Endpoint": {"VirtualIPs": [{"NetworkID": NETWORK, "Addr": f"{vip}/8"}] if vip else []}}
             if previous is not None:
                 labels = {PREFIX + key: str(value) for key, value in previous.items()}
                 service["PreviousSpec"] = {
                     "Name": name, "Labels": labels | ({"com.docker.stack.namespace": stack} if stack else {})}
             self.services[name] = service
+
+    def add_secret(self, name, labels=None):
+        with self._lock:
+            self.secrets[name] = {
+                "ID": f"id-{name}", "Version": {"Index": self._next()}, "Spec": {"Name": name, "Labels": labels or {}}}
 
     def remove_service(self, name):
         with self._lock:
@@ -125,6 +150,20 @@ class ScriptedEngine:
     def remove_task(self, id):
         with self._lock:
             del self.tasks[id]
+
+    def add_config(self, name, labels, data):
+        """A config with these bytes; its id."""
+        with self._lock:
+            version = self._next()
+            id = f"config{version}"
+            self.configs[id] = {
+                "ID": id, "Version": {"Index": version}, "CreatedAt": moment(version), "UpdatedAt": moment(version),
+                "Spec": {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode()}}
+            return id
+
+    def remove_config(self, id):
+        with self._lock:
+            del self.configs[id]
 
     def changes(self):
         """`with engine.changes():` nobody sees a part of what is changed inside."""
@@ -181,8 +220,12 @@ class ScriptedEngine:
         if path.startswith("/v1."):
             path = "/" + path.split("/", 2)[2]
         filters = json.loads(urllib.parse.parse_qs(target.query).get("filters", ["{}"])[0])
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         with self._lock:
-            self.requests.append((path, filters))
+            if handler.command == "GET":
+                self.requests.append((path, filters))
+            else:
+                self.writes.append((handler.command, path))
             fault = self._faults.get(path)
         if fault == "silence":
             while self._faults.get(path) == "silence":
@@ -193,7 +236,51 @@ class ScriptedEngine:
             return self._tell_events(handler)
         if isinstance(fault, int):
             return self._answer(handler, fault, b'{"message":"scripted"}')
+        if handler.command != "GET":
+            return self._answer(handler, *self._write(handler.command, path, body))
         self._answer(handler, 200, fault if isinstance(fault, bytes) else self._content(path, filters))
+
+    def _write(self, method, path, body):
+        """The status and the body of an answer; events of configs go to everybody who listens."""
+        with self._lock:
+            if (method, path) == ("POST", "/configs/create"):
+                spec = json.loads(body)
+                data = base64.b64decode(spec["Data"], validate=True)
+                is_name = re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}", spec["Name"])
+                if not is_name or not 0 < len(data) <= 500 * 1024:
+                    return 400, b'{"message":"rpc error: code = InvalidArgument"}'
+                if any(config["Spec"]["Name"] == spec["Name"] for config in self.configs.values()):
+                    return 409, b'{"message":"rpc error: code = AlreadyExists"}'
+                id = self.add_config(spec["Name"], spec.get("Labels") or {}, data)
+                answer = 201, json.dumps({"ID": id}).encode()
+            elif method == "DELETE" and path.startswith("/configs/"):
+                if self.configs.pop(path.rsplit("/", 1)[1], None) is None:
+                    return 404, b'{"message":"config not found"}'
+                answer = 204, b""
+            else:
+                return 404, b'{"message":"page not found"}'
+        self.emit(EVENT.replace(b"service", b"config") % time.time_ns())
+        return answer
+
+    def take(self, handler, body):
+        """POST /services/{id}/update, as Swarm takes it: only over the version that was read."""
+        target = urllib.parse.urlsplit(handler.path)
+        path = "/" + target.path.split("/", 2)[2]
+        version = int(urllib.parse.parse_qs(target.query)["version"][0])
+        with self._lock:
+            self.requests.append(("POST " + path, {}))
+            service = next((each for each in self.services.values() if path == f"/services/{each['ID']}/update"), None)
+            if service is None:
+                return self._answer(handler, 404, b'{"message":"no such service"}')
+            if service["Version"]["Index"] != version:
+                return self._answer(handler, 500, b'{"message":"rpc error: update out of sequence"}')
+            replaces = body["TaskTemplate"] != service["Spec"]["TaskTemplate"]
+            service["PreviousSpec"], service["Spec"] = service["Spec"], body
+            service["UpdateStatus"] = {"State": self.update_state} if replaces else None
+            service["Version"] = {"Index": self._next()}
+            self.updates.append(body["Name"])
+        self._answer(handler, 200, b'{"Warnings":null}')
+        self.emit()
 
     def _content(self, path, filters):
         with self._lock:
@@ -201,10 +288,12 @@ class ScriptedEngine:
                 "/_ping": b"OK",
                 "/info": {"ServerVersion": "20.10.24", "Swarm": {
                     "NodeID": "n1", "LocalNodeState": "active", "ControlAvailable": True, "Cluster": {"ID": "c1"}}},
-                "/networks": [{"Id": NETWORK, "Name": "front", "Scope": "swarm"}],
-                "/nodes": list(self.nodes.values()), "/configs": [], "/containers/json": [],
+                "/networks": self.networks, "/secrets": list(self.secrets.values()),
+                "/nodes": list(self.nodes.values()), "/configs": list(self.configs.values()),
+                "/containers/json": [],
                 "/services": list(self.services.values()),
                 "/tasks": [task for task in self.tasks.values() if self._is_asked_for(task, filters)],
+                **{f"/services/{each['ID']}": each for each in self.services.values()},
             }[path]
             if isinstance(found, list) and self.reverses:
                 found = found[::-1]
@@ -221,7 +310,8 @@ class ScriptedEngine:
         handler.send_response(status)
         handler.send_header("Api-Version", "1.41")
         handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body)))
+        if status != 204:
+            handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
 

@@ -1,4 +1,5 @@
-"""A Swarm over lab nodes: the first is the manager, the others are workers. Helpers speak in services and tasks."""
+"""A Swarm over lab nodes: the first is the manager, the others are workers, or managers too. Helpers speak in services
+and tasks."""
 
 import atexit
 import datetime
@@ -16,10 +17,11 @@ _numbers = itertools.count(1)
 
 
 class Swarm:
-    """Context manager. `manager` is the first node, `worker` the second. `joined=False`: engines without a Swarm."""
+    """Context manager. `manager` is the first node, `worker` the second. `joined=False`: engines without a Swarm.
+    `role`: what the others join as."""
 
-    def __init__(self, count=2, joined=True):
-        self.count, self.joined = count, joined
+    def __init__(self, count=2, joined=True, role="worker"):
+        self.count, self.joined, self.role = count, joined, role
         self.tag = f"{os.getpid()}x{next(_numbers)}"
         self.directory = LAB_DIRECTORY / f"{LAB_PREFIX}{self.tag}"
         self.nodes, self.network = [], None
@@ -38,7 +40,7 @@ class Swarm:
             if not self.joined:
                 return self
             self.manager.docker("swarm", "init", "--advertise-addr", self.manager.address)
-            token = self.manager.docker("swarm", "join-token", "-q", "worker")
+            token = self.manager.docker("swarm", "join-token", "-q", self.role)
             for node in self.nodes[1:]:
                 node.docker("swarm", "join", "--advertise-addr", node.address, "--token", token,
                             f"{self.manager.address}:2377")
