@@ -200,7 +200,6 @@ def _interlock(binary: pathlib.Path) -> Callable:
             "INTERLOCK_DOCKER": "off",
             "INTERLOCK_WORKERS": "1",
             "INTERLOCK_SERVICES_FILE": str(services),
-            "INTERLOCK_STATE_DIR": str(places.directory / "state"),
         }
 
     return prepare
