@@ -89,13 +89,13 @@ struct ClientConnection: ~Copyable {
         self.peer = peer
         acceptedFrom = peer.address
         self.localPort = localPort
-        addressText = AddressText(peer.address.description)
+        addressText = AddressText(peer.address)
     }
 
     /// The connection speaks for another address than its own.
     mutating func setPeer(_ endpoint: Endpoint) {
         peer = endpoint
-        addressText = AddressText(endpoint.address.description)
+        addressText = AddressText(endpoint.address)
     }
 
     /// The peer's address as text; valid as long as the slot is not given back.
@@ -180,6 +180,31 @@ struct AddressText: BitwiseCopyable {
             text[Int(count)] = byte
             count += 1
         }
+    }
+
+    /// As it is described; without a String for IPv4, since every connection has one.
+    init(_ address: IPAddress) {
+        guard address.isIPv4 else {
+            self.init(address.description)
+            return
+        }
+        self.init()
+        for part in 0..<4 { append(UInt8(truncatingIfNeeded: address.low >> UInt64(24 - 8 * part))) }
+        // Without the last dot.
+        count -= 1
+    }
+
+    private mutating func append(_ part: UInt8) {
+        if part >= 100 { append(digit: part / 100) }
+        if part >= 10 { append(digit: part / 10 % 10) }
+        append(digit: part % 10)
+        text[Int(count)] = UInt8(ascii: ".")
+        count += 1
+    }
+
+    private mutating func append(digit: UInt8) {
+        text[Int(count)] = UInt8(ascii: "0") + digit
+        count += 1
     }
 
     /// The bytes of a text that stays at its address: one inside a slab's slot, or one that outlives the call.
