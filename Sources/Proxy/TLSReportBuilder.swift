@@ -9,19 +9,16 @@ internal import Wire
 struct TLSReportBuilder {
     private(set) var report = TLSReport()
     private let table: RouteTable
-    /// Host patterns by position of `RouteTable.tlsOptions`, those of entry ports included.
-    private let hosts: [[HostPattern]]
+    /// Hosts by position of `RouteTable.tlsOptions`, those of entry ports included.
+    private let hosts: [[TLSHost]]
 
     init(_ table: RouteTable) {
         self.table = table
         var positions: [TLSOptions: Int] = [:]
         for (position, options) in table.tlsOptions.enumerated() { positions[options] = position }
-        var hosts: [[HostPattern]] = Array(repeating: [], count: table.tlsOptions.count)
-        for host in table.snapshot.configuration.hosts where host.passthrough.isEmpty {
-            if let position = positions[host.tls] { hosts[position].append(host.host) }
-        }
-        for host in table.snapshot.configuration.streams.flatMap(\.hosts) {
-            if let options = host.tls, let position = positions[options] { hosts[position].append(host.host) }
+        var hosts: [[TLSHost]] = Array(repeating: [], count: table.tlsOptions.count)
+        for (host, options) in TLSHost.all(of: table.snapshot.configuration) {
+            if let position = positions[options] { hosts[position].append(host) }
         }
         self.hosts = hosts
     }
@@ -35,8 +32,10 @@ struct TLSReportBuilder {
                 fault: fault, isRefused: isRefused, subject: subject, file: file, explanation: explanation))
     }
 
-    private func subject(_ position: Int) -> String {
-        let names = hosts[position].map { "\($0)" }
+    private func subject(_ position: Int) -> String { Self.list(hosts[position]) }
+
+    private static func list(_ hosts: [TLSHost]) -> String {
+        let names = hosts.map { "\($0.pattern)" }
         let more = names.count > 4 ? " and \(names.count - 4) more" : ""
         return names.prefix(4).joined(separator: ",") + more
     }
@@ -62,18 +61,28 @@ struct TLSReportBuilder {
 
     mutating func addCertificates(
         named: [CertificateReference: RememberedCertificate], directory: [String: RememberedCertificate],
-        standard: RememberedCertificate?, tables: [TLSOptions]
+        standard: RememberedCertificate?, kept: KeptCertificates
     ) {
-        for (position, options) in tables.enumerated() {
-            let isRefused = options.certificates.allSatisfy { named[$0]?.certificate == nil }
+        for (position, options) in table.tlsOptions.enumerated() {
+            let isLost = options.certificates.allSatisfy { named[$0]?.certificate == nil }
+            let keeping = isLost ? hosts[position].filter { kept.cover($0) } : []
+            let others = isLost ? hosts[position].filter { !kept.cover($0) } : hosts[position]
             for reference in options.certificates {
                 guard let remembered = named[reference] else { continue }
                 let file = reference.certificate.names.first ?? ""
                 if let fault = remembered.fault {
-                    add(
-                        remembered.isMissing ? .missing : .unusable, isRefused: isRefused,
-                        subject: subject(position), file: file,
-                        explanation: Self.explain(fault, remembered, isRefused: isRefused))
+                    let kind = remembered.isMissing ? TLSReport.Fault.missing : .unusable
+                    if !others.isEmpty || keeping.isEmpty {
+                        add(
+                            kind, isRefused: isLost, subject: Self.list(others), file: file,
+                            explanation: Self.explain(fault, remembered, isRefused: isLost))
+                    }
+                    if !keeping.isEmpty {
+                        add(
+                            kind, subject: Self.list(keeping), file: file,
+                            explanation: "The certificate cannot be used: \(fault)."
+                                + " What was served before it was named stays in use.")
+                    }
                 }
                 if let certificate = remembered.certificate { judge(certificate, file: file, position: position) }
             }
@@ -126,7 +135,7 @@ struct TLSReportBuilder {
                 explanation: "The certificate names its host in the common name only, which clients ignore:"
                     + " have it issued with a subject alternative name.")
         }
-        let wrong = hosts[position].filter { !Self.covers(certificate, $0) }
+        let wrong = hosts[position].map(\.pattern).filter { !Self.covers(certificate, $0) }
         guard !wrong.isEmpty else { return }
         let names = wrong.prefix(4).map { "\($0)" }.joined(separator: ",")
         add(

@@ -1,7 +1,8 @@
 // What a publication knows about TLS: for every position of the route table's TLS options a policy and certificates,
 // ready for use, or the fact that there are none. A handshake asks here once. Nothing here parses anything, and nothing
-// ever falls back: who named a certificate that cannot be used gets no other one.
+// ever falls back: who named a certificate that cannot be used gets the one that was its own before, or none.
 
+internal import Model
 internal import Routing
 internal import TLS
 internal import Wire
@@ -32,7 +33,7 @@ final class TLSTable: Sendable {
         /// None was named: the server name decides.
         case serverName
         case named(ServedCertificates)
-        /// Some were named, and none of them can be used.
+        /// Some were named, and none of them can be used. A host that had others before keeps those.
         case unusable
     }
 
@@ -51,6 +52,7 @@ final class TLSTable: Sendable {
     }
 
     private let terms: [Terms]
+    private let kept: [TLSHost: ServedCertificates?]
     /// By position; 0: no policy.
     private let identities: [UInt64]
     private let directory: NameIndex
@@ -59,14 +61,16 @@ final class TLSTable: Sendable {
     private let backends: [TLSClientPolicy?]
 
     /// - Parameters:
+    ///   - kept: every host whose certificates cannot be used, with those that it had before.
     ///   - directory: from names to positions in `directorySets`.
     ///   - standard: for server names that no certificate covers, and for clients that name none.
     ///   - backends: by position of `RouteTable.backendTLS`; nil: it cannot be made, nothing is sent.
     init(
-        terms: [Terms] = [], directory: NameIndex = NameIndex(), directorySets: [ServedCertificates] = [],
-        standard: ServedCertificates? = nil, backends: [TLSClientPolicy?] = []
+        terms: [Terms] = [], kept: [TLSHost: ServedCertificates?] = [:], directory: NameIndex = NameIndex(),
+        directorySets: [ServedCertificates] = [], standard: ServedCertificates? = nil, backends: [TLSClientPolicy?] = []
     ) {
         self.terms = terms
+        self.kept = kept
         identities = terms.map { $0.policy?.identity ?? 0 }
         self.directory = directory
         self.directorySets = directorySets
@@ -81,13 +85,31 @@ final class TLSTable: Sendable {
         guard let policy = isStream ? terms.streamPolicy : terms.policy else { return .refuse(.handshakeFailure) }
         switch terms.source {
         case .named(let certificates): return .serve(policy, certificates)
-        case .unusable: return .refuse(.handshakeFailure)
+        case .unusable:
+            guard let certificates = keptCertificates(serverName, isStream: isStream) else {
+                return .refuse(.handshakeFailure)
+            }
+            return .serve(policy, certificates)
         case .serverName:
             let found = directory.find(serverName)
             if found >= 0 { return .serve(policy, directorySets[Int(found)]) }
             if let standard { return .serve(policy, standard) }
             return .refuse(serverName.isEmpty ? .missingExtension : .unrecognizedName)
         }
+    }
+
+    /// What the host that this name belongs to had before. The most specific one decides, as it does for routes: one
+    /// that had nothing gets nothing. Rare, so it may allocate.
+    private func keptCertificates(_ serverName: Bytes, isStream: Bool) -> ServedCertificates? {
+        guard !kept.isEmpty else { return nil }
+        let name = String(decoding: serverName.raw, as: UTF8.self).lowercased()
+        if let known = kept[TLSHost(pattern: .exact(name), isStream: isStream)] { return known }
+        var rest = name[...]
+        while let dot = rest.firstIndex(of: ".") {
+            rest = rest[rest.index(after: dot)...]
+            if let known = kept[TLSHost(pattern: .wildcard(String(rest)), isStream: isStream)] { return known }
+        }
+        return kept[TLSHost(pattern: .any, isStream: isStream)] ?? nil
     }
 
     /// The identity of the policy that HTTPS of a host needs; 0: none can be had.

@@ -13,6 +13,7 @@ struct TLSTableBuilder {
     private let defaults: TLSDefaults
     private var memory = CertificateMemory()
     private var named: [CertificateReference: RememberedCertificate] = [:]
+    private var kept = KeptCertificates()
     private var directory: [String: RememberedCertificate] = [:]
     private var standard: RememberedCertificate?
     private var directoryIndex = DirectoryIndex()
@@ -61,10 +62,11 @@ struct TLSTableBuilder {
             terms.append(
                 TLSTable.Terms(policy: policies.http, streamPolicy: policies.stream, source: source(options)))
         }
-        report.addCertificates(named: named, directory: directory, standard: standard, tables: table.tlsOptions)
+        report.addCertificates(named: named, directory: directory, standard: standard, kept: kept)
         let backends = backends(table, files, &report)
         let made = TLSTable(
-            terms: terms, directory: directoryIndex.names, directorySets: directoryIndex.sets,
+            terms: terms, kept: kept.references.mapValues { serve($0) }, directory: directoryIndex.names,
+            directorySets: directoryIndex.sets,
             standard: standard?.certificate.map { ServedCertificates([$0], isDefault: true) }, backends: backends)
         report.addHosts(made)
         return (made, report.report)
@@ -87,12 +89,14 @@ struct TLSTableBuilder {
     private mutating func readCertificates(_ table: RouteTable, _ files: SecretFiles) {
         var memory = memory
         let wanted = Set(table.tlsOptions.flatMap(\.certificates))
-        named = named.filter { wanted.contains($0.key) }
-        for reference in wanted {
+        for reference in wanted.union(named.keys) {
             named[reference, default: RememberedCertificate()].update(Self.files(of: reference, in: files)) {
                 files throws(TLSError) in try memory.certificate(files)
             }
         }
+        kept.update(table.snapshot.configuration, table.tlsOptions) { named[$0]?.certificate != nil }
+        let used = wanted.union(kept.references.values.joined())
+        named = named.filter { used.contains($0.key) }
         if files.certificates != self.files.certificates { readDirectory(files, &memory) }
         if let chain = files.defaultCertificate {
             let read = CertificateFiles(chain: chain, key: files.defaultKey, staple: files.defaultStaple)
@@ -102,8 +106,8 @@ struct TLSTableBuilder {
         } else if standard != nil {
             standard?.lose("its file is gone")
         }
-        let used = [named.values.compactMap(\.certificate), directory.values.compactMap(\.certificate)].joined()
-        var identities = Set(used.map { ObjectIdentifier($0) })
+        let inUse = [named.values.compactMap(\.certificate), directory.values.compactMap(\.certificate)].joined()
+        var identities = Set(inUse.map { ObjectIdentifier($0) })
         if let certificate = standard?.certificate { identities.insert(ObjectIdentifier(certificate)) }
         memory.keep(identities)
         self.memory = memory
@@ -172,13 +176,17 @@ struct TLSTableBuilder {
 
     private func source(_ options: TLSOptions) -> TLSTable.Source {
         if options.certificates.isEmpty { return .serverName }
+        return serve(options.certificates).map { .named($0) } ?? .unusable
+    }
+
+    /// Of those that can be used the first of each kind of key.
+    private func serve(_ references: [CertificateReference]) -> ServedCertificates? {
         var chosen: [TLSCertificate.KeyKind: TLSCertificate] = [:]
-        // The first of a kind, in the order of the options.
-        for reference in options.certificates {
+        for reference in references {
             guard let certificate = named[reference]?.certificate else { continue }
             if chosen[certificate.keyKind] == nil { chosen[certificate.keyKind] = certificate }
         }
-        return chosen.isEmpty ? .unusable : .named(ServedCertificates(Array(chosen.values)))
+        return chosen.isEmpty ? nil : ServedCertificates(Array(chosen.values))
     }
 
     // MARK: Policies

@@ -21,13 +21,13 @@ private func makeCertificate(_ folder: String, _ name: String, host: String, day
     for kind in ["key", "crt"] { try? renameFile("\(folder)/new.\(kind)", to: "\(folder)/\(name).\(kind)") }
 }
 
-private func snapshot(certificate: String, key: String) -> Snapshot {
+private func snapshot(host: String = "a.test", certificate: String, key: String) -> Snapshot {
     let reference = CertificateReference(
         certificate: SecretReference(certificate, stack: "shop"), key: SecretReference(key, stack: "shop"))
     return Snapshot(
         configuration: Configuration(
-            services: [Service(id: "s", name: "web")], routes: [Route(host: .exact("a.test"), services: [0])],
-            hosts: [HostOptions(host: .exact("a.test"), tls: TLSOptions(certificates: [reference]))]),
+            services: [Service(id: "s", name: "web")], routes: [Route(host: .exact(host), services: [0])],
+            hosts: [HostOptions(host: .exact(host), tls: TLSOptions(certificates: [reference]))]),
         endpoints: [[]])
 }
 
@@ -76,6 +76,9 @@ private func snapshot(certificate: String, key: String) -> Snapshot {
         #expect(later.problems.map(\.code).sorted() == ["expired", "expired", "unusable"])
 
         publisher.publish(snapshot(certificate: "none.crt", key: "none.key"))
+        #expect(proxy.tlsReport.standing.map(\.fault) == [.missing])
+        #expect(!proxy.tlsReport.standing[0].isRefused, "the host keeps what it had")
+        publisher.publish(snapshot(host: "b.test", certificate: "none.crt", key: "none.key"))
         #expect(proxy.tlsReport.standing.map(\.fault) == [.missing])
         #expect(proxy.tlsReport.standing[0].isRefused)
     }

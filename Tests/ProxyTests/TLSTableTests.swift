@@ -158,6 +158,72 @@ private struct Bench {
         #expect(bench.faults == [])
     }
 
+    @Test func aHostThatNamesAnotherCertificateKeepsItsOwnUntilThatCanBeUsed() throws {
+        var bench = try Bench()
+        let secrets = TLSSnapshots.secrets(certificates, "a", "wild")
+        let before = [
+            ("a.test", TLSSnapshots.options("a")), ("*.wild.test", TLSSnapshots.options("wild")),
+            ("plain.test", TLSOptions()),
+        ]
+        bench.build(TLSSnapshots.make(before), secrets)
+        let after = [
+            ("a.test", TLSSnapshots.options("rsa")), ("*.wild.test", TLSSnapshots.options("rsa")),
+            ("new.wild.test", TLSSnapshots.options("rsa")), ("plain.test", TLSSnapshots.options("rsa")),
+        ]
+        // The table is made more than once before the new secret is there, and the old one may go meanwhile.
+        for secrets in [secrets, secrets, SecretFiles()] {
+            bench.build(TLSSnapshots.make(after), secrets)
+            #expect(bench.choose("A.test") == "ecdsa a.test")
+            #expect(bench.choose("deep.x.wild.test") == "ecdsa *.wild.test wild.test")
+            // Never another host's: these two had none of their own.
+            #expect(bench.choose("new.wild.test") == "handshake_failure")
+            #expect(bench.choose("plain.test") == "handshake_failure")
+            #expect(
+                bench.faults == [
+                    "missing new.wild.test,plain.test rsa.pem true", "missing a.test,*.wild.test rsa.pem false",
+                ])
+            #expect(bench.report.certificates.map(\.file) == ["a.pem", "wild.pem"])
+        }
+        #expect(bench.report.certificates.map(\.isLastGood) == [true, true])
+        // Back, as after a rollback; then forward, with the secret.
+        bench.build(TLSSnapshots.make(before), SecretFiles())
+        #expect(bench.choose("a.test") == "ecdsa a.test")
+        bench.build(TLSSnapshots.make(after), TLSSnapshots.secrets(certificates, "rsa"))
+        #expect(bench.choose("a.test") == "rsa a.test")
+        #expect(bench.choose("deep.x.wild.test") == "rsa a.test")
+        #expect(bench.report.certificates.map(\.file) == ["rsa.pem"])
+        // A host that was gone has no certificate of its own any more.
+        bench.build(TLSSnapshots.make([]), SecretFiles())
+        bench.build(TLSSnapshots.make(after), SecretFiles())
+        #expect(bench.choose("a.test") == "handshake_failure")
+    }
+
+    @Test func anEntryPortKeepsItsOwnCertificateToo() throws {
+        var bench = try Bench()
+        func snapshot(_ options: TLSOptions) -> Snapshot {
+            TLSSnapshots.make([("a.test", TLSSnapshots.options("wild"))]) {
+                $0.streams = [
+                    StreamPort(port: 5432, hosts: [StreamHost(host: .exact("a.test"), services: [0], tls: options)])
+                ]
+            }
+        }
+        func choose() -> String {
+            Array("a.test".utf8).withUnsafeBytes { raw in
+                let host = bench.routes.streamHost(bench.routes.stream(port: 5432), serverName: raw)
+                guard let host else { return "none" }
+                let choice = bench.table.choose(
+                    options: host.tlsOptions, serverName: Bytes(raw), isStream: true)
+                guard case .serve(_, let served) = choice else { return "refused" }
+                return served.certificates.flatMap(\.names).joined(separator: " ")
+            }
+        }
+        bench.build(snapshot(TLSSnapshots.options("a")), TLSSnapshots.secrets(certificates, "a", "wild"))
+        #expect(choose() == "a.test")
+        bench.build(snapshot(TLSSnapshots.options("rsa")), TLSSnapshots.secrets(certificates, "a", "wild"))
+        #expect(choose() == "a.test")
+        #expect(bench.choose("a.test") == "ecdsa *.wild.test wild.test")
+    }
+
     @Test func oneOfTwoCertificatesIsEnough() throws {
         var bench = try Bench()
         bench.build(

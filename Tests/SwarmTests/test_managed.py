@@ -408,6 +408,36 @@ def build_fragile_image(swarm, directory):
     swarm.manager.send_image(FRAGILE_IMAGE, swarm.worker)
 
 
+def test_a_host_moves_to_another_secret_and_no_handshake_is_refused(stack, swarm, tutorials, figure):
+    """The label comes before the secret is attached: until the controllers have it, the host keeps what it had."""
+    old, new = certificate("moving.local", number=1), certificate("moving.local", number=2)
+    swarm.put_secret("moving.1.pem", old.bundle)
+    swarm.put_secret("moving.2.pem", new.bundle)
+    command(swarm, f"service create --name moving --network demo --label {PREFIX}port=8080 "
+                   f"--label {PREFIX}hosts=moving.local --label {PREFIX}ssl_cert=moving.1.pem demo")
+    for each in stack.proxies:
+        each.wait_for_tls("moving.local", old, timeout=90)
+    stack.wait_until_updated(CONTROLLER)
+    served = []
+
+    def is_moved():
+        for each in stack.proxies:
+            answer, serial = each.get_tls("moving.local")
+            assert answer.status == 200 and serial in (old.serial, new.serial), (answer, serial)
+            served.append(serial)
+        return served[-len(stack.proxies):] == [new.serial] * len(stack.proxies)
+
+    swarm.update_service("moving", "--label-add", f"{PREFIX}ssl_cert=moving.2.pem")
+    deadline = time.monotonic() + 90
+    # Not by waiting until it is so: no single handshake may fail.
+    while not is_moved():
+        assert time.monotonic() < deadline, "the new certificate is not served"
+        time.sleep(0.02)
+    figure(f"a host moves to another secret: {len(served)} handshakes, none refused")
+    assert served.count(old.serial) > len(stack.proxies), "it was asked while the label was ahead of the secret"
+    stack.wait_until_updated(CONTROLLER)
+
+
 def test_without_it_check_prints_the_commands(stack, swarm, tutorials):
     """The last one: it turns management off."""
     swarm.update_service(CONTROLLER, "--env-add", "INTERLOCK_MANAGE_SERVICES=false")
