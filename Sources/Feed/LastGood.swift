@@ -23,6 +23,8 @@ public struct LastGoodError: Error, Hashable, Sendable, CustomStringConvertible 
         case format
         /// Its addresses may be other services' by now.
         case tooOld
+        /// It was told to another service cluster.
+        case foreign
         /// The system does not let us write the file.
         case unwritable
     }
@@ -60,9 +62,9 @@ public struct LastGood: Sendable {
     /// Shared by copies of this value.
     private final class Memory: Sendable {
         let written = Mutex<Written?>(nil)
-        let key: Mutex<[UInt8]?>
+        let owner: Mutex<LastGoodOwner>
 
-        init(key: [UInt8]?) { self.key = Mutex(key) }
+        init(_ owner: LastGoodOwner) { self.owner = Mutex(owner) }
     }
 
     public let path: String
@@ -73,12 +75,15 @@ public struct LastGood: Sendable {
     /// - Parameters:
     ///   - directory: the state directory. It has to be there, and to be ours to write to.
     ///   - sealingKey: seals the secrets (`FeedCredential.derivedKey`); nil: they are not kept.
+    ///   - cluster: the service cluster it is for; what another one was told is not used.
     ///   - maximumAgeMs: what is older is not used.
-    public init(directory: String, sealingKey: [UInt8]?, maximumAgeMs: Int) throws(LastGoodError) {
+    public init(
+        directory: String, sealingKey: [UInt8]?, cluster: String, maximumAgeMs: Int
+    ) throws(LastGoodError) {
         self.directory = directory
         self.maximumAgeMs = max(0, maximumAgeMs)
         path = directory.hasSuffix("/") ? directory + Self.fileName : "\(directory)/\(Self.fileName)"
-        memory = Memory(key: sealingKey.map(Self.key))
+        memory = Memory(LastGoodOwner(cluster: cluster, key: sealingKey.map(Self.key)))
         try LastGoodFile.check(directory: directory)
         LastGoodFile.removeLeftovers(directory: directory, name: Self.fileName, nowNs: Clock.realtimeNs())
     }
@@ -103,10 +108,15 @@ public struct LastGood: Sendable {
     }
 
     /// The credential was renewed: what was saved or loaded is sealed anew, since the old key goes with the old one.
-    public func reseal(with sealingKey: [UInt8]) throws(LastGoodError) {
-        let key = Self.key(sealingKey)
+    /// What another service cluster was told is left alone.
+    public func reseal(with sealingKey: [UInt8], cluster: String) throws(LastGoodError) {
+        let owner = LastGoodOwner(cluster: cluster, key: Self.key(sealingKey))
         try memory.written.withLock { (written) throws(LastGoodError) in
-            memory.key.withLock { $0 = key }
+            let before = memory.owner.withLock { held in
+                defer { held = owner }
+                return held
+            }
+            if before.cluster != cluster { written = nil }
             if let last = written { try write(last.content, last.atNs, &written) }
         }
     }
@@ -137,7 +147,16 @@ public struct LastGood: Sendable {
                 answer first, or a greater age has to be allowed
                 """)
         }
-        let (secretPieces, missing) = stored.openSecrets(memory.key.withLock { $0 })
+        let owner = memory.owner.withLock { $0 }
+        guard stored.cluster == owner.cluster else {
+            throw LastGoodError(
+                .foreign,
+                """
+                the last good snapshot \(path) is of \(Self.name(stored.cluster)), and this is one of \
+                \(Self.name(owner.cluster)): it is not used, and the next snapshot of a controller takes its place
+                """)
+        }
+        let (secretPieces, missing) = stored.openSecrets(owner.key)
         let content: FeedContent
         do throws(SnapshotCodecError) {
             let (snapshot, secrets) = try SnapshotCodec.decode(stored.pieces + secretPieces, order: stored.order)
@@ -167,12 +186,16 @@ public struct LastGood: Sendable {
     private func write(_ content: FeedContent, _ atNs: UInt64, _ written: inout Written?) throws(LastGoodError) {
         let bytes: [UInt8]
         do throws(TLSError) {
-            bytes = try LastGoodRecord.bytes(of: content, atNs: atNs, key: memory.key.withLock { $0 })
+            bytes = try LastGoodRecord.bytes(of: content, atNs: atNs, for: memory.owner.withLock { $0 })
         } catch {
             throw LastGoodError(.unwritable, "the secrets in \(path) cannot be sealed: \(error)")
         }
         try LastGoodFile.replace(path, in: directory, with: bytes)
         written = Written(content: content, atNs: atNs)
+    }
+
+    private static func name(_ cluster: String) -> String {
+        cluster.isEmpty ? "the default service cluster" : "the service cluster \"\(cluster)\""
     }
 
     private func hours(_ milliseconds: UInt64) -> String {

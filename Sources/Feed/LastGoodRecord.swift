@@ -2,16 +2,24 @@
 //
 //     "interlock last good\n" | format (1) | clear, behind its size | sealed, behind its size | SHA-256 of all before
 //
-// Clear: when it was saved, the snapshot's order, whether there were secrets, the snapshot's pieces. Sealed: the pieces
-// of the secrets, by AES-256-GCM; the digest of what stands before them is authenticated with them, so that no secrets
-// go with another snapshot. The last digest finds accidents; against people who write files there is the file's owner.
+// Clear: when it was saved, the service cluster that it is for, the snapshot's order, whether there were secrets, the
+// snapshot's pieces. Sealed: the pieces of the secrets, by AES-256-GCM; the digest of what stands before them is
+// authenticated with them, so that no secrets go with another snapshot. The last digest finds accidents; against people
+// who write files there is the file's owner.
 
 internal import Model
 internal import TLS
 
+/// Whose last good snapshot a file is.
+struct LastGoodOwner {
+    var cluster: String
+    /// Seals the secrets; nil: they are not kept.
+    var key: [UInt8]?
+}
+
 struct LastGoodRecord {
     static let magic = Array("interlock last good\n".utf8)
-    static let format: UInt8 = 1
+    static let format: UInt8 = 2
 
     /// Why bytes are not a last good snapshot.
     enum Problem: Error, Equatable {
@@ -20,6 +28,7 @@ struct LastGoodRecord {
     }
 
     let savedAtNs: UInt64
+    let cluster: String
     let order: SnapshotOrder
     /// There were some when it was saved.
     let hasSecrets: Bool
@@ -28,11 +37,14 @@ struct LastGoodRecord {
     private let sealed: [UInt8]
     private let context: [UInt8]
 
-    static func bytes(of content: FeedContent, atNs: UInt64, key: [UInt8]?) throws(TLSError) -> [UInt8] {
+    static func bytes(
+        of content: FeedContent, atNs: UInt64, for owner: LastGoodOwner
+    ) throws(TLSError) -> [UInt8] {
         let secrets = SnapshotCodec.pieces(of: content.secrets)
         let order = content.snapshot.order
         var clear = ByteEncoder()
         clear.add(word: atNs)
+        clear.add(text: owner.cluster)
         clear.add(text: order.clusterID)
         clear.add(word: order.version)
         clear.add(word: order.listedAtNs)
@@ -44,7 +56,7 @@ struct LastGoodRecord {
         file.add(byte: format)
         file.add(blob: clear.bytes)
         var sealed: [UInt8] = []
-        if let key, !secrets.isEmpty {
+        if let key = owner.key, !secrets.isEmpty {
             var plain = ByteEncoder()
             plain.add(list: secrets) { $0.add(blob: $1.bytes) }
             sealed = try Sealing.seal(plain.bytes, key: key, authenticating: Digest.sha256(file.bytes))
@@ -69,6 +81,7 @@ struct LastGoodRecord {
             sealed = try file.blob()
             guard file.offset == end else { throw file.error("has something behind its secrets") }
             savedAtNs = try clear.word()
+            cluster = try clear.text()
             order = SnapshotOrder(
                 clusterID: try clear.text(), version: try clear.word(), listedAtNs: try clear.word())
             hasSecrets = try clear.flag()

@@ -22,7 +22,7 @@ enum ControllerRole {
         let relay = try FeedRelay(settings, credential: credential, life: life, log: log)
         let keeper = try StateKeeper(
             settings, sealingKey: credential.current.stateKey, log: log)
-        if let keeper { credential.whenRenewed { keeper.reseal(with: $0.stateKey) } }
+        if let keeper { credential.whenRenewed { keeper.reseal(with: $0.stateKey, cluster: settings.serviceCluster) } }
         let controller = Controller(settings: control, log: log) { changes in
             keeper?.sourceSpeaks()
             relay.publish(changes)

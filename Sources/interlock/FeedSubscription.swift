@@ -26,8 +26,11 @@ final class FeedSubscription: Sendable {
         let current = credential.current
         var lastGood: LastGood?
         if let directory = settings.stateDirectory {
-            let opened = try StateKeeper.open(directory, sealingKey: current.stateKey, settings)
-            credential.whenRenewed { StateKeeper.reseal(opened, with: $0.stateKey, log: log) }
+            let opened = try StateKeeper.open(
+                directory, sealingKey: current.stateKey, cluster: current.identity.cluster, settings)
+            credential.whenRenewed {
+                StateKeeper.reseal(opened, with: $0.stateKey, cluster: $0.identity.cluster, log: log)
+            }
             lastGood = opened
         }
         let feedSettings = FeedClientSettings(

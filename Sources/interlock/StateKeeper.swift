@@ -26,17 +26,18 @@ final class StateKeeper: Sendable {
     /// - Throws: if the directory cannot be used.
     init?(_ settings: Settings, sealingKey: [UInt8]?, log: Log) throws(Interlock.Failure) {
         guard let directory = settings.stateDirectory else { return nil }
-        lastGood = try Self.open(directory, sealingKey: sealingKey, settings)
+        lastGood = try Self.open(directory, sealingKey: sealingKey, cluster: settings.serviceCluster, settings)
         self.log = log
     }
 
     /// - Throws: if the directory cannot be used.
     static func open(
-        _ directory: String, sealingKey: [UInt8]?, _ settings: Settings
+        _ directory: String, sealingKey: [UInt8]?, cluster: String, _ settings: Settings
     ) throws(Interlock.Failure) -> LastGood {
         do throws(LastGoodError) {
             return try LastGood(
-                directory: directory, sealingKey: sealingKey, maximumAgeMs: settings.stateMaximumAgeMs)
+                directory: directory, sealingKey: sealingKey, cluster: cluster,
+                maximumAgeMs: settings.stateMaximumAgeMs)
         } catch {
             throw Interlock.Failure("INTERLOCK_STATE_DIR: \(error)")
         }
@@ -60,11 +61,13 @@ final class StateKeeper: Sendable {
     }
 
     /// The credential was renewed.
-    func reseal(with sealingKey: [UInt8]) { Self.reseal(lastGood, with: sealingKey, log: log) }
+    func reseal(with sealingKey: [UInt8], cluster: String) {
+        Self.reseal(lastGood, with: sealingKey, cluster: cluster, log: log)
+    }
 
-    static func reseal(_ lastGood: LastGood, with sealingKey: [UInt8], log: Log) {
+    static func reseal(_ lastGood: LastGood, with sealingKey: [UInt8], cluster: String, log: Log) {
         do throws(LastGoodError) {
-            try lastGood.reseal(with: sealingKey)
+            try lastGood.reseal(with: sealingKey, cluster: cluster)
         } catch {
             log.warning("the last good snapshot cannot be kept", ["problem": .string(error.description)])
         }

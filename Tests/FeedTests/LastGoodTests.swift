@@ -35,8 +35,8 @@ private final class Folder {
 
     init() throws { path = try makeFolder() }
 
-    func lastGood(key: [UInt8]? = key, maximumAgeMs: Int = day) throws -> LastGood {
-        try LastGood(directory: path, sealingKey: key, maximumAgeMs: maximumAgeMs)
+    func lastGood(key: [UInt8]? = key, cluster: String = "", maximumAgeMs: Int = day) throws -> LastGood {
+        try LastGood(directory: path, sealingKey: key, cluster: cluster, maximumAgeMs: maximumAgeMs)
     }
 
     func write(_ bytes: [UInt8], mode: mode_t = 0o600) {
@@ -135,6 +135,24 @@ private func error(_ body: () throws -> Void) -> LastGoodError? {
         #expect(loaded?.content.secrets == SecretFiles() && loaded?.missingSecrets != nil)
     }
 
+    @Test("what another service cluster was told is not used, nor sealed anew")
+    func otherClusters() throws {
+        let folder = try Folder()
+        let green = try folder.lastGood(cluster: "green")
+        try green.save(content(), atNs: now)
+        for (cluster, name) in [("", "the default service cluster"), ("blue", "the service cluster \"blue\"")] {
+            let problem = try #require(error { _ = try folder.lastGood(cluster: cluster).load(nowNs: now) })
+            #expect(problem.kind == .foreign)
+            for part in ["\"green\"", name, folder.file] { #expect(problem.description.contains(part)) }
+        }
+        try green.reseal(with: [UInt8](repeating: 9, count: 32), cluster: "blue")
+        #expect(try folder.lastGood(cluster: "green").load(nowNs: now)?.missingSecrets == nil)
+        // The file may go on as another's from its next snapshot on.
+        try green.save(content("new"), atNs: now)
+        let other = try folder.lastGood(key: [UInt8](repeating: 9, count: 32), cluster: "blue")
+        #expect(try other.load(nowNs: now)?.content == content("new"))
+    }
+
     @Test("the same again is written once a minute, something new at once")
     func rewriting() throws {
         let folder = try Folder()
@@ -201,7 +219,8 @@ private func error(_ body: () throws -> Void) -> LastGoodError? {
     @Test("bytes with a checksum that fits are refused all the same, or make sense", arguments: 1...300)
     func forgeries(_ seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed))
-        var bytes = try LastGoodRecord.bytes(of: content(), atNs: now, key: key).dropLast(Digest.size)
+        let owner = LastGoodOwner(cluster: "", key: key)
+        var bytes = try LastGoodRecord.bytes(of: content(), atNs: now, for: owner).dropLast(Digest.size)
         for _ in 0..<random.number(1...4) {
             switch random.number(0...2) {
             case 0: bytes[random.number(21...bytes.count - 1)] = UInt8(truncatingIfNeeded: random.next())
@@ -213,15 +232,15 @@ private func error(_ body: () throws -> Void) -> LastGoodError? {
         folder.write(Array(bytes) + Digest.sha256(Array(bytes)))
         let lastGood = try folder.lastGood(maximumAgeMs: .max)
         let problem = error { _ = try lastGood.load(nowNs: now) }
-        #expect(problem == nil || problem?.kind == .damaged, "\(problem as Any)")
+        #expect(problem == nil || problem?.kind == .damaged || problem?.kind == .foreign, "\(problem as Any)")
     }
 
     @Test("a file of another version says so")
     func otherFormat() throws {
         let folder = try Folder()
-        folder.write(LastGoodRecord.magic + [2] + .init(repeating: 0, count: 100))
+        folder.write(LastGoodRecord.magic + [255] + .init(repeating: 0, count: 100))
         let problem = error { _ = try folder.lastGood().load(nowNs: now) }
-        #expect(problem?.kind == .format && problem?.description.contains("format 2") == true)
+        #expect(problem?.kind == .format && problem?.description.contains("format 255") == true)
         folder.write(Array("something else".utf8))
         #expect(error { _ = try folder.lastGood().load(nowNs: now) }?.kind == .damaged)
         folder.write([])
@@ -283,14 +302,16 @@ private func error(_ body: () throws -> Void) -> LastGoodError? {
         try writeFile("\(folder.path)/file", "")
         for (path, words) in [("missing", "make it"), ("file", "is not a directory")] {
             let problem = error {
-                _ = try LastGood(directory: "\(folder.path)/\(path)", sealingKey: nil, maximumAgeMs: day)
+                _ = try LastGood(directory: "\(folder.path)/\(path)", sealingKey: nil, cluster: "", maximumAgeMs: day)
             }
             #expect(problem?.kind == .directory && problem?.description.contains(words) == true, "\(problem as Any)")
             #expect(problem?.description.contains("\(folder.path)/\(path)") == true)
         }
         // Not even root makes files there.
         guard access("/proc/self", W_OK) != 0 else { return }
-        let problem = error { _ = try LastGood(directory: "/proc/self", sealingKey: nil, maximumAgeMs: day) }
+        let problem = error {
+            _ = try LastGood(directory: "/proc/self", sealingKey: nil, cluster: "", maximumAgeMs: day)
+        }
         #expect(problem?.kind == .directory && problem?.description.contains("cannot be written to") == true)
     }
 

@@ -17,7 +17,7 @@ struct RestartTests {
     init() throws { folder = try makeFolder() }
 
     private func lastGood(key: [UInt8]? = nil) throws -> LastGood {
-        try LastGood(directory: folder, sealingKey: key ?? self.key, maximumAgeMs: 86_400_000)
+        try LastGood(directory: folder, sealingKey: key ?? self.key, cluster: "", maximumAgeMs: 86_400_000)
     }
 
     /// Gets a content and saves it.
