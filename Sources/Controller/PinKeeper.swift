@@ -19,8 +19,8 @@ final class PinKeeper: Sendable {
 
     private struct State {
         var history: History
-        /// History that the file does not have yet, since then.
-        var unsavedSinceNs: UInt64?
+        /// When history that the file does not have yet is to be saved; nil: the file has it.
+        var saveAtNs: UInt64?
         var hasToldSaving = false
         var filePin: Pin?
         var fileProblem: Diagnostic?
@@ -40,6 +40,8 @@ final class PinKeeper: Sendable {
     }
 
     private static let saveDelayNs: UInt64 = 1_000_000_000
+    /// After a save that failed, as on a full disk.
+    private static let retryDelayNs: UInt64 = 10_000_000_000
     private static let historySizeLimit = 512 << 20
     private static let pinSizeLimit = 128 << 20
     private static let patienceMs = 5_000
@@ -127,7 +129,7 @@ final class PinKeeper: Sendable {
         guard isWhole, pass.pins.isEmpty else { return }
         let entry = state.withLock { state in
             let entry = state.history.take(pass.parts, atNs: Clock.realtimeNs())
-            if entry != nil, state.unsavedSinceNs == nil { state.unsavedSinceNs = Clock.monotonicNs() }
+            if entry != nil, state.saveAtNs == nil { state.saveAtNs = Clock.monotonicNs() + Self.saveDelayNs }
             return entry
         }
         if let entry {
@@ -151,9 +153,9 @@ final class PinKeeper: Sendable {
     /// How long the controller may sleep until something must be saved; -1: as long as it likes.
     var waitMs: Int {
         state.withLock { state in
-            state.unsavedSinceNs.map { since in
-                let passedNs = Clock.monotonicNs() &- since
-                return passedNs >= Self.saveDelayNs ? 0 : Int((Self.saveDelayNs - passedNs) / 1_000_000) + 1
+            state.saveAtNs.map { atNs in
+                let nowNs = Clock.monotonicNs()
+                return nowNs >= atNs ? 0 : Int((atNs - nowNs) / 1_000_000) + 1
             } ?? -1
         }
     }
@@ -161,12 +163,12 @@ final class PinKeeper: Sendable {
     /// Saves the history once no more comes for a moment, since each time it is written as a whole.
     func save(now: Bool = false) {
         guard let file = historyFile, now || waitMs == 0 else {
-            if historyFile == nil { state.withLock { $0.unsavedSinceNs = nil } }
+            if historyFile == nil { state.withLock { $0.saveAtNs = nil } }
             return
         }
         let document: HistoryDocument? = state.withLock { state in
-            defer { state.unsavedSinceNs = nil }
-            return state.unsavedSinceNs == nil ? nil : state.history.document
+            defer { state.saveAtNs = nil }
+            return state.saveAtNs == nil ? nil : state.history.document
         }
         guard let document else { return }
         do throws(SystemError) {
@@ -175,6 +177,8 @@ final class PinKeeper: Sendable {
         } catch {
             let isNews = state.withLock { state in
                 defer { state.hasToldSaving = true }
+                // Only this thread takes history, so nothing has set it meanwhile.
+                state.saveAtNs = Clock.monotonicNs() + Self.retryDelayNs
                 return !state.hasToldSaving
             }
             if isNews { log.warning("the history cannot be saved", ["problem": .string(error.description)]) }
