@@ -79,7 +79,14 @@ extension RenderSettings {
         self.init(publicHTTPSPort: UInt16(clamping: settings.httpsPublicPort), isSSLOnly: settings.sslOnly)
         httpListen = settings.httpListen.flatMap(Self.addresses)
         httpsListen = settings.httpsListen.flatMap(Self.addresses)
-        tcpAddresses = ["0.0.0.0", "[::]"]
+        // TCP ports are opened where http is: a machine without IPv6 says so in one place.
+        let hosts = settings.httpListen.flatMap { $0.host.isEmpty ? ["0.0.0.0", "[::]"] : [Self.host($0)] }
+        tcpAddresses =
+            hosts.isEmpty
+            ? ["0.0.0.0", "[::]"]
+            : hosts.reduce(into: []) { known, host in
+                if !known.contains(host) { known.append(host) }
+            }
         if publicHTTPSPort == 0 { publicHTTPSPort = 443 }
         defaults.connectTimeoutMs = settings.connectTimeoutMs
         defaults.responseTimeoutMs = settings.responseTimeoutMs
@@ -92,6 +99,10 @@ extension RenderSettings {
         defaults.maxBodySize = settings.maxBodySize
         defaults.minimumVersion = settings.tls.minimumVersion
         defaults.viaName = settings.viaName
+    }
+
+    private static func host(_ listen: ListenSetting) -> String {
+        listen.host.contains(":") ? "[\(listen.host)]" : listen.host
     }
 
     /// As both targets write them; every address of the machine is two, since they do not open one for both.

@@ -1,5 +1,6 @@
 // The words of `interlock render`, and what a services file becomes by it.
 
+import Render
 import Testing
 
 @testable import interlock
@@ -19,6 +20,17 @@ import Testing
         #expect(render.httpListen == ["127.0.0.1:80", "[::1]:80"] && render.httpsListen == [])
         #expect(render.tcpListen == ["10.0.0.1"] && render.publicHTTPSPort == 8443)
         #expect(try Arguments(parsing: ["render", "--help"]).request == .help)
+    }
+
+    /// A machine without IPv6 says so once.
+    @Test(arguments: [
+        (":80", ["0.0.0.0", "[::]"]), ("0.0.0.0:80", ["0.0.0.0"]),
+        ("[::1]:80,10.0.0.1:80,10.0.0.1:8080", ["[::1]", "10.0.0.1"]),
+        ("off", ["0.0.0.0", "[::]"]),
+    ])
+    func tcpPortsAreOpenedWhereHTTPIs(_ listen: String, _ addresses: [String]) throws {
+        let settings = try SettingsLoader.load(environment: ["INTERLOCK_HTTP_LISTEN": listen])
+        #expect(RenderSettings(settings, for: .nginx).tcpAddresses == addresses)
     }
 
     @Test(arguments: [
