@@ -145,7 +145,8 @@ struct DeliveryTests {
         #expect(server.notes.waitFor("feed-controller.pem, feed.pem"))
     }
 
-    @Test("fifty clients get an update promptly")
+    /// How soon is measured where nothing else runs, with two hundred: Tests/EndToEndTests/test_feed_scale.py.
+    @Test("fifty clients get an update, and none of them anything else")
     func manyClients() throws {
         let server = try TestServer()
         defer { server.stop() }
@@ -157,9 +158,8 @@ struct DeliveryTests {
         let startNs = Clock.monotonicNs()
         server.publish(changed)
         #expect(server.waitUntilServed(by: 50, timeoutMs: 60_000))
-        // The goal is a second for two hundred.
-        #expect(Clock.monotonicNs() - startNs < 5_000_000_000)
-        for client in clients { #expect(client.contents.all.last == changed) }
+        print("an update reached 50 clients after \((Clock.monotonicNs() - startNs) / 1_000_000) ms")
+        for client in clients { #expect(client.contents.all == [makeContent(1_000), changed]) }
     }
 
     @Test("of contents that come fast the newest wins")

@@ -25,6 +25,16 @@ SETUP = CONTEXT / "setup.sh"
 BINARY = pathlib.Path(os.environ.get("INTERLOCK_BINARY") or CONTEXT.parent / ".build/release/interlock")
 REACH = pathlib.Path(__file__).with_name("lab") / "reach.py"
 CONTROLLER, PROXY = "lb_controller", "lb_proxy"
+#: A program that prints those of its arguments, ADDRESS:PORT each, that do not take a connection.
+UNREACHABLE = """
+import socket, sys
+for each in sys.argv[1:]:
+    host, port = each.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        print(each, error)
+"""
 
 
 class Lab:
@@ -63,6 +73,19 @@ class Lab:
             for client in self.ask(controller, "/api/feed")["clients"]:
                 found[client["name"]] = client
         return found
+
+    def wait_for_network(self):
+        """Until every proxy's network namespace reaches every controller and every task of the app. A node that left
+        an overlay network and joins it again may hear of the others only with the engine's next full exchange, up to
+        half a minute later; what a proxy does meanwhile is not what these tests are about.
+        """
+        wanted = [f"{addresses(task)['lb_feed']}:9190" for task in self.swarm.tasks(CONTROLLER, "running")]
+        wanted += [f"{addresses(task)[NETWORK]}:8080" for task in self.swarm.tasks("app", "running")]
+        for node, container in self.containers(PROXY):
+            process = json.loads(node.docker("inspect", container))[0]["State"]["Pid"]
+            wait_until(lambda: not run(
+                *inside(node), "nsenter", "-t", str(process), "--net", sys.executable, "-c", UNREACHABLE, *wanted),
+                90, 0.5, message=f"the engine of {node.name} connects its proxy to {wanted}")
 
     def wait_until_all_are_current(self, count):
         def current():
@@ -353,6 +376,7 @@ def test_the_group_of_proxies_grows_and_shrinks(lab, swarm, app, figure):
 
 def lab_has(lab, swarm, count):
     swarm.wait_for_tasks(PROXY, count, timeout=90)
+    lab.wait_for_network()
     lab.wait_until_all_are_current(count)
 
 
