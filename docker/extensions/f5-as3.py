@@ -9,7 +9,7 @@ F5_URL/mgmt/shared/appsvcs/declare, and what is not accepted is a failure, which
 One virtual server at F5_ADDRESS for http, one for https if a host has a certificate, one for each TCP port. A policy
 chooses the pool by host and path. Certificates are those of the BIG-IP: the snapshot names them and holds none.
 What BIG-IP policies do not express is told on standard error; a route that would be less protected than its labels say
-is left out.
+is left out, and so is one with characters that AS3 might not quote.
 
     F5_ADDRESS          the address of the virtual servers (needed)
     F5_TENANT           the tenant, which is this script's alone (interlock)
@@ -31,6 +31,11 @@ import sys
 import urllib.request
 
 SAFE_TARGET = re.compile(r"https?://[A-Za-z0-9.:/_~%-]+")
+# AS3 writes a script of what it gets, and does not promise to quote every text in it.
+PLAIN = re.compile(r"[A-Za-z0-9._~%:@=+,&/-]*")
+# What AS3 takes.
+GREATEST_RATIO = 100
+LONGEST_TIMEOUT = 900
 BALANCING = {"round_robin": "round-robin", "least_conn": "least-connections-member",
              "random": "least-connections-member"}
 
@@ -61,7 +66,7 @@ class Declaration:
         routes = sorted((each for each in self.snapshot["routes"] if self.is_protected(each)), key=self.rank)
         self.add_virtual_server("http", 80, routes)
         secure = [host for host in self.hosts.values() if self.is_host_protected(host["host"])
-                  and host["tls"]["certificates"]]
+                  and host["tls"]["certificates"] and PLAIN.fullmatch(host["host"].removeprefix("*"))]
         if secure:
             self.add_certificates(secure)
             self.add_virtual_server("https", 443, routes, serverTLS="tls", redirect80=False)
@@ -90,6 +95,14 @@ class Declaration:
         tls = options["tls"]
         return not tls["client_auth"] and not tls["min_version"] and not options["passthrough"]
 
+    @staticmethod
+    def is_plain(route):
+        conditions = route["conditions"]
+        texts = [route["host"].removeprefix("*"), route["path"], *conditions["methods"]]
+        for header in conditions["headers"]:
+            texts += [header["name"], header["value"]]
+        return all(PLAIN.fullmatch(each) for each in texts)
+
     def is_protected(self, route):
         names = [self.services[each]["name"] for each in route["services"]]
         reason = None
@@ -97,6 +110,8 @@ class Declaration:
             reason = "client certificates, a minimum version of TLS and passthrough are not in this script"
         elif any(header["value"] is None for header in route["conditions"]["headers"]):
             reason = "a policy cannot ask whether a header is there"
+        elif not self.is_plain(route):
+            reason = "only letters, digits and ._~%:@=+,&/- are given to AS3"
         elif any((self.services[each]["options"].get("backend_tls") or {}).get("verify") for each in route["services"]):
             reason = "tasks' certificates are not verified by this script"
         elif any(self.services[each]["options"].get("proxy_protocol") for each in route["services"]):
@@ -127,8 +142,13 @@ class Declaration:
         common = math.lcm(*(share.denominator for _, share in shares))
         whole = [int(share * common) for _, share in shares]
         divisor = math.gcd(*whole)
+        ratios = [number // divisor for number in whole]
+        most = max(ratios)
+        if most > GREATEST_RATIO:
+            ratios = [max(1, round(GREATEST_RATIO * number / most)) for number in ratios]
+            say(chosen[0]["name"], f"shares are whole numbers up to {GREATEST_RATIO} on BIG-IP, and rounded here")
         members = [{"servicePort": each["port"], "serverAddresses": [each["address"]], "shareNodes": True,
-                    "ratio": min(65535, number // divisor)} for (each, _), number in zip(shares, whole)]
+                    "ratio": ratio} for (each, _), ratio in zip(shares, ratios)]
         mode = BALANCING[balancing["method"]]
         if is_weighted:
             mode = "ratio-member" if mode == "round-robin" else "ratio-least-connections-member"
@@ -137,20 +157,34 @@ class Declaration:
         name = name_of("pool", services, balancing)
         self.items[name] = {
             "class": "Pool", "loadBalancingMode": mode, "members": members,
-            "monitors": [self.add_monitor(chosen[0]["options"].get("health"))]}
+            "monitors": [self.add_monitor(chosen[0])]}
         return name
 
-    def add_monitor(self, health):
-        if health is None or health["mode"] == "tcp":
+    def add_monitor(self, service):
+        health = service["options"].get("health")
+        if health is None:
             return "tcp"
-        name = name_of("monitor", health)
         interval = max(1, health["interval_ms"] // 1000)
-        classes = "|".join(sorted({str(first)[0] for first, _ in health["statuses"]}))
-        self.items[name] = {
-            "class": "Monitor", "monitorType": "http", "interval": interval,
-            "timeout": interval * health["fall"] + 1,
-            "send": f"GET {health['path']} HTTP/1.1\\r\\nHost: health\\r\\nConnection: close\\r\\n\\r\\n",
-            "receive": f"HTTP/1\\.[01] ({classes})[0-9][0-9]"}
+        longest = (LONGEST_TIMEOUT - 1) // health["fall"]
+        if interval > longest:
+            interval = longest
+            say(service["name"], f"is probed every {interval} s: {health['fall']} probes have to fit into a time-out")
+        monitor = {"class": "Monitor", "interval": interval, "timeout": interval * health["fall"] + 1}
+        if health["port"] is not None:
+            monitor["targetPort"] = health["port"]
+        is_plain = PLAIN.fullmatch(health["path"].replace("?", ""))
+        if health["mode"] != "tcp" and not is_plain:
+            say(service["name"], "is probed by connections: only letters, digits and ._~%:@=+,&/-? are given to AS3")
+        if health["mode"] == "tcp" or not is_plain:
+            monitor["monitorType"] = "tcp"
+        else:
+            classes = "|".join(sorted({str(hundred) for first, last in health["statuses"]
+                                       for hundred in range(first // 100, last // 100 + 1)}))
+            monitor.update({
+                "monitorType": "http", "receive": f"HTTP/1.(0|1) ({classes})",
+                "send": f"GET {health['path']} HTTP/1.1\\r\\nHost: health\\r\\nConnection: close\\r\\n\\r\\n"})
+        name = name_of("monitor", monitor)
+        self.items[name] = monitor
         return {"use": name}
 
     # Policies.
@@ -178,7 +212,7 @@ class Declaration:
                 "operand": "equals", "values": [header["value"]], "caseSensitive": True}})
         if route["conditions"]["methods"]:
             found.append({"type": "httpMethod", "event": "request", "all": {
-                "operand": "equals", "values": route["conditions"]["methods"]}})
+                "operand": "equals", "values": route["conditions"]["methods"], "caseSensitive": True}})
         return found
 
     def actions(self, route, scheme):
@@ -196,8 +230,9 @@ class Declaration:
             return [{"type": "drop", "event": "request"}]
         made = [{"type": "forward", "event": "request", "select": {"pool": {"use": pool}}}]
         if route["rewrites_prefix"]:
+            # The slash is this script's own: the bare prefix leaves no path to send.
             made.append({"type": "httpUri", "event": "request", "replace": {
-                "path": f"tcl:[string range [HTTP::path] {len(route['path'])} end]"}})
+                "path": f"tcl:/[string range [HTTP::path] {len(route['path']) + 1} end]"}})
         return made
 
     def add_virtual_server(self, scheme, port, routes, **more):
@@ -248,7 +283,9 @@ class Declaration:
             if host["host"] != "*":
                 entry["matchToSNI"] = host["host"]
             shown.append(entry)
-        self.items["tls"] = {"class": "TLS_Server", "requireSNI": True, "certificates": shown}
+        # AS3 would allow the old versions. The newest needs BIG-IP 14, so it is left to whoever knows theirs.
+        self.items["tls"] = {"class": "TLS_Server", "requireSNI": True, "tls1_0Enabled": False, "tls1_1Enabled": False,
+                             "certificates": shown}
 
     def add_stream(self, stream):
         if stream["hosts"]:
