@@ -51,6 +51,9 @@ final class FeedPeer: Sendable {
     /// It has not said yet what it wants, and nobody has ended it.
     var isArriving: Bool { state.withLock { $0.reading == nil && !$0.isCancelled } }
 
+    /// It has a place.
+    var isPresent: Bool { state.withLock { $0.reading != nil && !$0.isCancelled } }
+
     // MARK: Its thread
 
     /// Serves the client to its end.
@@ -128,7 +131,7 @@ final class FeedPeer: Sendable {
             case .greeted(let hello):
                 link.allow { $0.isFromClient }
                 let reading = greeting(hello, identity)
-                try server.admit(reading)
+                try server.admit(self, reading)
                 state.withLock { state in
                     state.reading = reading
                     state.held = hello.held?.digest

@@ -204,13 +204,32 @@ public final class FeedServer: Sendable {
         return offering?.publication(for: identity.role)
     }
 
-    /// A client has said who it is.
-    func admit(_ reading: FeedClientReading) throws(FeedRefusal) {
-        let count = state.withLock { state in state.peers.values.count { $0.reading != nil } }
-        guard count < settings.maximumClients else {
-            throw FeedRefusal(.full, "comes when all places for \(settings.maximumClients) clients are taken")
+    /// A client has said who it is. When all places are taken, the address that has most of them gives one up to one
+    /// that has fewer: whoever holds a stolen credential keeps nobody out from a single machine.
+    func admit(_ peer: FeedPeer, _ reading: FeedClientReading) throws(FeedRefusal) {
+        let (isFull, surplus) = state.withLock { state -> (Bool, FeedPeer?) in
+            let present = state.peers.values.filter { $0.isPresent }
+            let isFull = present.count >= settings.maximumClients
+            return (isFull, isFull ? Self.surplus(among: present, for: peer) : nil)
+        }
+        if isFull {
+            guard let surplus else {
+                throw FeedRefusal(.full, "comes when all places for \(settings.maximumClients) clients are taken")
+            }
+            tellAgain(
+                .warning, "all places are taken: a feed client gives its own up to one of another address",
+                surplus.address.hostText)
+            surplus.cancel()
         }
         tell(.debug, "a feed client has called", reading.text)
+    }
+
+    /// The newest client of the address that has most, if it has still more than the newcomer's will have.
+    private static func surplus(among present: [FeedPeer], for newcomer: FeedPeer) -> FeedPeer? {
+        let byHost = Dictionary(grouping: present) { $0.address.hostText }
+        let own = byHost[newcomer.address.hostText]?.count ?? 0
+        guard let most = byHost.values.max(by: { $0.count < $1.count }), most.count > own + 1 else { return nil }
+        return most.max { $0.connectedAtNs < $1.connectedAtNs }
     }
 
     func acknowledged(_ acknowledgement: FeedAcknowledgement, by peer: FeedPeer, isFirst: Bool) {

@@ -1,6 +1,7 @@
 // Either side of a connection as a test wants it to be: a client that says what it is told to, and a controller that
 // offers anything at all.
 
+import Glibc
 import Kernel
 import Model
 import Support
@@ -16,12 +17,29 @@ final class RawClient {
     let link: FeedLink
 
     /// Connects and finishes its part of the TLS handshake.
-    init(port: UInt16, credential: FeedCredential? = nil) throws {
-        let stream = try Stream.connect(to: .loopback(port: port), timeoutMs: 5_000)
+    /// - Parameter host: the last part of its own address, 127.0.0.x.
+    init(port: UInt16, credential: FeedCredential? = nil, host: UInt32 = 1) throws {
+        let stream = try Self.connect(port, from: host)
         let context = try TLSContext(feed: try credential ?? authority.credential(.proxy), asServer: false)
         let tls = try TLSSession(feedClient: context, peerName: "127.0.0.1:\(port)")
         link = FeedLink(stream: stream, tls: tls, peerName: "127.0.0.1:\(port)") { _ in true }
         try link.handshake(deadlineNs: Clock.monotonicNs() + 5_000_000_000)
+    }
+
+    private static func connect(_ port: UInt16, from host: UInt32) throws -> Stream {
+        let stream = Stream(adopting: try Socket.create(for: .loopback(port: port)))
+        var own = sockaddr_in()
+        own.sin_family = sa_family_t(AF_INET)
+        own.sin_addr.s_addr = (0x7F00_0000 + host).bigEndian
+        let bound = withUnsafePointer(to: &own) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(stream.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard bound == 0 else { throw SystemError(code: errno, operation: "bind") }
+        // On this machine it stands at once, or is about to.
+        _ = Socket.connect(stream.descriptor, .loopback(port: port))
+        return stream
     }
 
     func send(_ frame: FeedFrame) throws { try send(frame.encoded) }

@@ -59,6 +59,45 @@ struct ServerTests {
         #expect(server.notes.waitFor("said nothing for 300 ms"))
     }
 
+    @Test("one address does not take all places")
+    func placesByAddress() throws {
+        let server = try TestServer { $0.maximumClients = 4 }
+        defer { server.stop() }
+        server.publish(makeContent())
+        let greedy = try (0..<4).map { _ in
+            let client = try RawClient(port: server.port, host: 2)
+            _ = try client.greet()
+            return client
+        }
+        defer { greedy.forEach { $0.close() } }
+        // A fifth of the same address is one too many.
+        let fifth = try RawClient(port: server.port, host: 2)
+        defer { fifth.close() }
+        try fifth.send(.hello(FeedHello()))
+        #expect(try fifth.refusal().code == .full)
+        let others = try (3...4).map { host in
+            let client = try RawClient(port: server.port, host: UInt32(host))
+            _ = try client.greet()
+            return client
+        }
+        defer { others.forEach { $0.close() } }
+        #expect(
+            eventually {
+                server.server.clients.map(\.address).map { $0.split(separator: ":")[0] }.sorted() == [
+                    "127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.4",
+                ]
+            })
+        #expect(server.notes.waitFor("all places are taken"))
+        // Two places are as many as a second client of the others would have: nobody is driven out in turn.
+        let second = try RawClient(port: server.port, host: 3)
+        defer { second.close() }
+        try second.send(.hello(FeedHello()))
+        #expect(try second.refusal().code == .full)
+        // The newest gave way, and who was there first stays.
+        for gone in greedy[2...] { #expect(throws: FeedFailure.self) { try gone.next(timeoutMs: 5_000) } }
+        #expect(throws: RawClient.NoAnswer.self) { try greedy[0].next(timeoutMs: 200) }
+    }
+
     @Test("hostile frames end the connection, with a reason on both sides")
     func hostileFrames() throws {
         let server = try TestServer()
