@@ -1,7 +1,7 @@
 // What a controller would make of one look at an engine, and what people have to do by hand for it: the commands that
 // attach secrets and networks where nothing manages services. Pure.
 
-import Discovery
+public import Discovery
 public import Docker
 import Model
 
@@ -10,6 +10,8 @@ public struct DockerReport: Sendable {
     public var snapshots: [ClusterSnapshot]
     /// Docker commands, in the order in which they are run; a line that begins with `#` says what none can do.
     public var commands: [String] = []
+    /// Pinned configurations, the newest first: by them services are routed, and not by what is reported here.
+    public var pins: [Pin]
 
     /// - Parameters:
     ///   - secrets: the Swarm's; nil: they could not be listed.
@@ -18,6 +20,8 @@ public struct DockerReport: Sendable {
         _ observation: DockerObservation, file: ServicesFileObservation? = nil, settings: ControllerSettings,
         secrets: [SwarmSecret]?, attached: (_ service: String) -> Set<String>?
     ) {
+        let clusters: [String]? = if case .only(let name) = settings.clusters { [name] } else { nil }
+        pins = observation.pins.filter { $0.configuration.covers(anyOf: clusters) }
         var pass = MappingPass(settings: settings)
         let outcome = pass.take(docker: observation, file: file)
         snapshots = (outcome?.changed ?? []).sorted { $0.cluster.utf8.lexicographicallyPrecedes($1.cluster.utf8) }

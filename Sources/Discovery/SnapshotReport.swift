@@ -46,7 +46,7 @@ public enum SnapshotReport {
     }
 
     /// What stands on a line stays on it, and commands no terminal: who writes labels is not who reads this.
-    private static func harmless(_ line: String) -> String {
+    public static func harmless(_ line: String) -> String {
         func isControl(_ scalar: Unicode.Scalar) -> Bool {
             switch scalar.properties.generalCategory {
             case .control, .format, .lineSeparator, .paragraphSeparator: true

@@ -102,6 +102,12 @@ enum CheckRole {
     /// Group by group, then what is to be done by hand.
     static func text(of report: DockerReport) -> String {
         var text = ""
+        for pin in report.pins {
+            let who = pin.controller.isEmpty ? "" : ", by \(pin.controller)"
+            text +=
+                SnapshotReport.harmless(
+                    "pinned   configuration \(pin.number)\(who): what follows holds from `interlock resume` on") + "\n"
+        }
         for group in report.snapshots {
             if report.snapshots.count > 1 { text += "group    \"\(group.cluster)\"\n" }
             text += self.report(group.snapshot)

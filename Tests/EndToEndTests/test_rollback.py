@@ -67,6 +67,13 @@ def test_labels_are_those_of_then_and_tasks_those_of_now(swarm):
     assert swarm.proxy.metric("interlock_configuration_pinned") == 1
     assert "a configuration is pinned" in swarm.proxy.log
 
+    def check():
+        return run_binary("check", environment={"INTERLOCK_DOCKER": f"unix://{swarm.engine.path}"}).stdout.splitlines()
+
+    pinned, said = check()
+    assert pinned.startswith("pinned   configuration 1, by ") and "interlock resume" in pinned
+    assert said == "route    other.test/ -> web"
+
     # A bad label, a new service and another task: only the task counts.
     with swarm.engine.changes():
         change(swarm, hosts="no host", weight="heavy")
@@ -82,6 +89,7 @@ def test_labels_are_those_of_then_and_tasks_those_of_now(swarm):
 
     change(swarm, hosts="third.test")
     command(swarm.proxy, "resume")
+    assert not [line for line in check() if line.startswith("pinned")]
     assert swarm.answers("third.test", 4) == {"127.0.0.11", "127.0.0.12"}
     assert swarm.answers("shop.test") == {"127.0.0.13"}
     assert swarm.answers("web.test") == {503}
