@@ -196,6 +196,8 @@ class Runner:
                 passed += more_passed
                 failed += more_failed
                 if step.report is None and status != 0:
+                    # What it said last stands below its name: the log may be gone with its machine.
+                    failed[-1] += "".join(f"\n    {line}" for line in last_lines(log_path, 12))
                     break
         took = time.monotonic() - started
         self.passed += passed
@@ -257,6 +259,11 @@ class Runner:
             log.write("the budget is used up: ended\n")
             return None
         return status
+
+
+def last_lines(path, count):
+    """The last lines of a log, each cut to what a terminal shows well."""
+    return [line[:400] for line in path.read_text(errors="replace").splitlines()[-count:]]
 
 
 def is_worth_showing(step, line):

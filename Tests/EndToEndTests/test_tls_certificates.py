@@ -364,6 +364,24 @@ def test_the_last_good_one_is_kept(interlock, backend, bad):
     wait_until(lambda: shown_to(proxy, "web.test") == renewed.serial)
 
 
+def test_a_label_may_come_before_its_secret(interlock, backend):
+    """A host moves to another secret: until that is there it keeps what it had, and a new host gets nothing of it."""
+    proxy = one(interlock, backend, good())
+    assert shown_to(proxy, "web.test") == good().serial
+    task, renewed = backend(), authority().issue("web.test")
+    proxy.write_services([service("web", [task], hosts="web.test,new.test", ssl_cert="next.pem")])
+    wait_until(lambda: refusal(proxy.https_port, "new.test") == "handshake_failure")
+    for _ in range(5):
+        assert shown_to(proxy, "web.test") == good().serial
+    assert proxy.get_tls().status == 200
+    problems = json.loads(tls_findings(proxy))["problems"]
+    assert {(each["host"], each["refused"]) for each in problems} == {("web.test", False), ("new.test", True)}
+    proxy.write_secret("next.pem", renewed.bundle)
+    wait_until(lambda: shown_to(proxy, "web.test") == renewed.serial)
+    problems = json.loads(tls_findings(proxy))["problems"]
+    assert [(each["host"], each["problem"]) for each in problems] == [("new.test", "wrong_name")]
+
+
 @pytest.mark.parametrize("shown, word", [
     (lambda: certificate("web.test", days=(-10, -1)), "expired"),
     (lambda: certificate("other.test"), "name"),
