@@ -20,21 +20,21 @@ public enum SnapshotReport {
         }
         for host in configuration.hosts {
             if !host.passthrough.isEmpty {
-                let target = names(host.passthrough) + brackets(terms(host.balancing))
+                let target = names(host.passthrough) + brackets(host.balancing.terms)
                 lines.append("tls      \(host.host) passed on -> \(target)")
             }
-            if host.tls != TLSOptions() { lines.append("tls      \(host.host): \(terms(host.tls))") }
+            if host.tls != TLSOptions() { lines.append("tls      \(host.host): \(host.tls.terms)") }
             for redirect in host.redirects {
                 lines.append("redirect \(redirect.scheme.rawValue)://\(host.host) -> \(redirect.target)")
             }
         }
         for port in configuration.streams {
             if !port.services.isEmpty {
-                lines.append("tcp      \(port.port) -> \(names(port.services))\(brackets(terms(port.balancing)))")
+                lines.append("tcp      \(port.port) -> \(names(port.services))\(brackets(port.balancing.terms))")
             }
             for host in port.hosts {
-                let what = host.tls.map(terms) ?? "passed on"
-                let target = names(host.services) + brackets(terms(host.balancing))
+                let what = host.tls?.terms ?? "passed on"
+                let target = names(host.services) + brackets(host.balancing.terms)
                 lines.append("tcp      \(port.port) \(host.host): \(what) -> \(target)")
             }
         }
@@ -42,31 +42,13 @@ public enum SnapshotReport {
             let terms = terms(service)
             if !terms.isEmpty { lines.append("service  \(service.name): \(terms.joined(separator: "; "))") }
         }
-        return lines.map(harmless)
-    }
-
-    /// What stands on a line stays on it, and commands no terminal: who writes labels is not who reads this.
-    public static func harmless(_ line: String) -> String {
-        func isControl(_ scalar: Unicode.Scalar) -> Bool {
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator: true
-            default: false
-            }
-        }
-        guard line.unicodeScalars.contains(where: isControl) else { return line }
-        return line.unicodeScalars.reduce(into: "") { text, scalar in
-            if isControl(scalar) {
-                text += scalar.escaped(asASCII: true)
-            } else {
-                text.unicodeScalars.append(scalar)
-            }
-        }
+        return lines.map(\.harmless)
     }
 
     public static func line(_ finding: Diagnostic) -> String {
         let label = finding.label.isEmpty ? "" : " \(finding.label)=\"\(finding.value)\""
-        return harmless(
-            "\(finding.severity == .error ? "error  " : "warning")  \(finding.service)\(label): \(finding.message)")
+        let severity = finding.severity == .error ? "error  " : "warning"
+        return "\(severity)  \(finding.service)\(label): \(finding.message)".harmless
     }
 
     private static func brackets(_ terms: [String]) -> String {
@@ -83,33 +65,7 @@ public enum SnapshotReport {
         if let hsts = route.hsts { terms.append("hsts \(hsts)") }
         if route.rewritesPrefix { terms.append("without its prefix") }
         if route.pathPolicy == .raw { terms.append("raw paths") }
-        return brackets(terms + Self.terms(route.balancing))
-    }
-
-    private static func terms(_ balancing: Balancing) -> [String] {
-        var terms: [String] = []
-        switch balancing.key {
-        case .cookie(let name): terms.append("by cookie \(name)")
-        case .header(let name): terms.append("by header \(name)")
-        case .clientAddress: terms.append("by client address")
-        case nil: break
-        }
-        if balancing.method != .roundRobin { terms.append(balancing.method.rawValue) }
-        return terms
-    }
-
-    /// What TLS that ends here is to be like; secrets by name.
-    private static func terms(_ options: TLSOptions) -> String {
-        let certificates = options.certificates.compactMap { $0.certificate.names.first }
-        var terms = [
-            certificates.isEmpty ? "the directory's or the default certificate" : certificates.joined(separator: ", ")
-        ]
-        if let version = options.minimumVersion { terms.append("TLS \(version.rawValue) at least") }
-        if let clients = options.clientAuthentication {
-            let authorities = clients.authorities.names.first ?? "nobody"
-            terms.append("client certificates \(clients.demand.rawValue), signed by \(authorities)")
-        }
-        return terms.joined(separator: "; ")
+        return brackets(terms + route.balancing.terms)
     }
 
     // MARK: Services

@@ -32,6 +32,21 @@ public struct Balancing: Hashable, Sendable {
     }
 }
 
+extension Balancing {
+    /// For people: only what was asked for.
+    public var terms: [String] {
+        var terms: [String] = []
+        switch key {
+        case .cookie(let name): terms.append("by cookie \(name)")
+        case .header(let name): terms.append("by header \(name)")
+        case .clientAddress: terms.append("by client address")
+        case nil: break
+        }
+        if method != .roundRobin { terms.append(method.rawValue) }
+        return terms
+    }
+}
+
 /// What a request must have for a route to answer it. All of it must hold.
 public struct RouteConditions: Hashable, Sendable {
     public struct Header: Hashable, Sendable {

@@ -80,6 +80,20 @@ public struct TLSOptions: Hashable, Sendable {
     }
 }
 
+extension TLSOptions {
+    /// For people: what TLS that ends here is to be like; secrets by name.
+    public var terms: String {
+        let names = certificates.compactMap { $0.certificate.names.first }
+        var terms = [names.isEmpty ? "the directory's or the default certificate" : names.joined(separator: ", ")]
+        if let minimumVersion { terms.append("TLS \(minimumVersion.rawValue) at least") }
+        if let clients = clientAuthentication {
+            let authorities = clients.authorities.names.first ?? "nobody"
+            terms.append("client certificates \(clients.demand.rawValue), signed by \(authorities)")
+        }
+        return terms.joined(separator: "; ")
+    }
+}
+
 /// TLS from the proxy to a service's tasks.
 public struct BackendTLS: Hashable, Sendable {
     /// The task's certificate must be signed by `authorities` and carry the name.

@@ -10,33 +10,15 @@ extension Worker {
     /// The route of a host and path whose conditions the request fulfils, from `head` on; -1 if there is none.
     @inline(__always)
     func chosenRoute(_ head: Int32, _ slot: UInt32, _ bytes: Bytes) -> Int32 {
-        var index = head
-        while index >= 0 {
-            let route = publication.table.route(index)
-            if !route.hasConditions || conditionsHold(route, slot, bytes) { return index }
-            index = route.fallback
-        }
-        return -1
+        // Nearly every route takes every request.
+        publication.table.route(head).hasConditions ? routeByConditions(head, slot, bytes) : head
     }
 
-    private func conditionsHold(_ route: RouteEntry, _ slot: UInt32, _ bytes: Bytes) -> Bool {
-        let table = publication.table
-        let conditions = table.conditions(of: route)
-        if conditions.methodCount > 0 {
-            let method = bytes.slice(requestHead.methodName)
-            var isListed = false
-            for index in 0..<conditions.methodCount where !isListed {
-                isListed = method.equals(Bytes(table.methodName(conditions.firstMethod + index)))
-            }
-            if !isListed { return false }
-        }
+    private func routeByConditions(_ head: Int32, _ slot: UInt32, _ bytes: Bytes) -> Int32 {
         let believesPeer = clients[slot].pointee.peerIsTrusted
-        for index in conditions.firstHeader..<(conditions.firstHeader + conditions.headerCount) {
-            let value = table.headerValue(index).map { Bytes($0) }
-            let name = Bytes(table.headerName(index))
-            guard requestHead.hasField(name, value: value, in: bytes, believesPeer: believesPeer) else { return false }
+        return publication.table.route(from: head, method: bytes.slice(requestHead.methodName).raw) { name, value in
+            requestHead.hasField(Bytes(name), value: value.map { Bytes($0) }, in: bytes, believesPeer: believesPeer)
         }
-        return true
     }
 
     /// What the request in `requestHead` is hashed by; nil: it has nothing of the kind, and is balanced as any other.

@@ -128,9 +128,7 @@ extension Worker {
     }
 
     func maximumBodySize(_ pool: PoolEntry) -> UInt64 {
-        let override = publication.table.service(pool.service).maxBodySize
-        // 0 lifts the limit, in the label as in the setting.
-        return override < 0 ? settings.maximumBodySize : override == 0 ? .max : UInt64(override)
+        publication.table.service(pool.service).bodyLimit(setting: settings.maximumBodySize)
     }
 
     // MARK: Exchanges
@@ -254,17 +252,11 @@ extension Worker {
     mutating func redirectToRoot(_ slot: UInt32, _ bytes: Bytes) {
         var writer = extraLinesWriter
         writer.append("Location: ")
-        writer.append(bytes.slice(requestHead.path))
-        writer.append("/")
-        if requestHead.hasQuery {
-            writer.append("?")
-            writer.append(bytes.slice(requestHead.query))
-        }
+        RedirectLocation.appendWithSlash(requestHead, from: bytes, to: &writer)
         writer.append("\r\n")
         appendHSTS(slot, bytes, to: &writer)
-        let keepsMethod = requestHead.method != .get && requestHead.method != .head
         answerRedirect(
-            slot, bytes, status: keepsMethod ? 308 : 301,
+            slot, bytes, status: RedirectLocation.permanentStatus(requestHead.method),
             explanation: "This service is found under the same address with a slash at its end.", writer)
     }
 

@@ -1,11 +1,7 @@
 // What TLS means for a request: whether its connection may carry it at all, and where it is sent instead.
 //
 //   over TLS    another policy than the host needs, a host that is passed on, a certificate for others    421
-//               the host redirects https                                                                 302
-//   plain       the host is passed on                                                                    to https
-//               an ACME challenge                                                                        goes on
-//               the host redirects http                                                                  302
-//               the route, or the proxy as a whole, is for https only                                    to https
+//   otherwise   what `Detour` of Routing says
 //
 // A trusted peer's "X-Forwarded-Proto: https" makes a request secure: a proxy in front has ended TLS, and to send its
 // client to https would send it round for ever. A secure request is never sent to https.
@@ -58,41 +54,29 @@ extension Worker {
 
     /// The answer to a request that must not go on as it came; nil: it may.
     mutating func detour(_ slot: UInt32, _ bytes: Bytes, _ rules: HostRules, requiresTLS: Bool) -> RouteVerdict? {
-        if isSecure(slot, bytes) {
-            return rules.httpsRedirect >= 0 ? .redirectAway(rules.httpsRedirect) : nil
-        }
-        if Self.isChallenge(bytes.slice(requestHead.path)) { return nil }
-        if rules.httpRedirect >= 0 { return .redirectAway(rules.httpRedirect) }
-        guard requiresTLS || settings.sslOnly else { return nil }
-        // Who names no host cannot be told where to go.
-        return requestHead.host.isEmpty ? .answer(.misdirected) : .redirectToHTTPS
+        verdict(
+            rules.detour(
+                isSecure: isSecure(slot, bytes), requiresTLS: requiresTLS || settings.sslOnly,
+                path: bytes.slice(requestHead.path).raw, namesHost: !requestHead.host.isEmpty))
     }
 
     /// A host without a route for the path. It may still be one that is passed on, or redirected as a whole.
     mutating func unknownPath(_ slot: UInt32, _ bytes: Bytes, host: Bytes) -> RouteVerdict {
         let index = publication.table.host(host.raw)
         guard index >= 0 else { return .answer(.unknownPath) }
-        let rules = publication.table.hostRules(index)
-        if rules.passthroughPool >= 0 {
-            // Nothing but TLS reaches its tasks: who ends it in front of us sends requests to the wrong place.
-            return isSecure(slot, bytes) || host.isEmpty ? .answer(.misdirected) : .redirectToHTTPS
-        }
-        return detour(slot, bytes, rules, requiresTLS: false) ?? .answer(.unknownPath)
+        let detour = publication.table.hostRules(index).detourWithoutRoute(
+            isSecure: isSecure(slot, bytes), requiresTLS: settings.sslOnly,
+            path: bytes.slice(requestHead.path).raw, namesHost: !host.isEmpty)
+        return verdict(detour) ?? .answer(.unknownPath)
     }
 
-    /// What certificate authorities ask for (RFC 8555 section 8.3), and nothing that a task could read as another path.
-    static func isChallenge(_ path: Bytes) -> Bool {
-        let prefix: StaticString = "/.well-known/acme-challenge/"
-        guard path.hasPrefix(prefix), path.count > prefix.utf8CodeUnitCount else { return false }
-        for index in prefix.utf8CodeUnitCount..<path.count {
-            switch path[index] {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
-                continue
-            default: return false
-            }
+    private func verdict(_ detour: Detour) -> RouteVerdict? {
+        switch detour {
+        case .none: nil
+        case .redirect(let target): .redirectAway(target)
+        case .https: .redirectToHTTPS
+        case .misdirected: .answer(.misdirected)
         }
-        return true
     }
 
     // MARK: Redirects
@@ -105,42 +89,23 @@ extension Worker {
     /// To the same host, path and query by https: 301 for GET and HEAD, else 308, which keeps the method.
     mutating func redirectToHTTPS(_ slot: UInt32, _ bytes: Bytes) {
         var writer = extraLinesWriter
-        writer.append("Location: https://")
-        let host = bytes.slice(requestHead.host)
-        for index in 0..<host.count {
-            let byte = host[index]
-            writer.append((UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte)
-        }
-        if settings.httpsPublicPort != 443 {
-            writer.append(":")
-            writer.append(decimal: UInt64(settings.httpsPublicPort))
-        }
-        appendTarget(bytes, to: &writer)
+        writer.append("Location: ")
+        RedirectLocation.appendHTTPS(requestHead, from: bytes, port: settings.httpsPublicPort, to: &writer)
         writer.append("\r\n")
-        let keepsMethod = requestHead.method != .get && requestHead.method != .head
         answerRedirect(
-            slot, bytes, status: keepsMethod ? 308 : 301, explanation: "This service is found under https.", writer)
+            slot, bytes, status: RedirectLocation.permanentStatus(requestHead.method),
+            explanation: "This service is found under https.", writer)
     }
 
     /// To where the host is redirected to, with the request's path and query behind it.
     mutating func redirectAway(_ slot: UInt32, _ bytes: Bytes, to target: Int32) {
         var writer = extraLinesWriter
         writer.append("Location: ")
-        writer.append(Bytes(publication.table.redirectTarget(target)))
-        appendTarget(bytes, to: &writer)
+        RedirectLocation.append(
+            base: Bytes(publication.table.redirectTarget(target)), requestHead, from: bytes, to: &writer)
         writer.append("\r\n")
         appendHSTS(slot, bytes, to: &writer)
         answerRedirect(slot, bytes, status: 302, explanation: "This service is found under another address.", writer)
-    }
-
-    private func appendTarget(_ bytes: Bytes, to writer: inout ByteWriter) {
-        let path = bytes.slice(requestHead.path)
-        if path.isEmpty || path[0] != UInt8(ascii: "/") { writer.append("/") }
-        if requestHead.targetForm != .asterisk { writer.append(path) }
-        if requestHead.hasQuery {
-            writer.append("?")
-            writer.append(bytes.slice(requestHead.query))
-        }
     }
 
     mutating func answerRedirect(

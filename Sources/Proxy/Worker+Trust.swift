@@ -92,16 +92,9 @@ extension Worker {
     mutating func pathIsUnambiguous(_ path: Bytes, host: Bytes, head: Int32) -> Bool {
         if PathPolicy.isPlain(path) { return true }
         let memory = UnsafeMutableRawBufferPointer(start: headScratch, count: Self.headScratchSize)
-        switch PathPolicy.read(path, scratch: memory) {
-        case .leavesRoot:
-            return false
-        case .paths(let n1, let n2):
-            let rest = UnsafeMutableRawBufferPointer(rebasing: memory[(2 * path.count)...])
-            let unresolved = PathPolicy.unifyingSlashes(n1, scratch: rest)
-            return publication.table.lookup(host: host.raw, path: n1.raw) == .route(head)
-                && publication.table.lookup(host: host.raw, path: n2.raw) == .route(head)
-                && publication.table.lookup(host: host.raw, path: unresolved.raw) == .route(head)
-        }
+        guard let readings = PathPolicy.readings(path, scratch: memory) else { return false }
+        return publication.table.leads(
+            host: host.raw, paths: readings.n1.raw, readings.n2.raw, readings.unresolved.raw, to: head)
     }
 }
 

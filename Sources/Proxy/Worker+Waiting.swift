@@ -29,14 +29,9 @@ extension Worker {
     /// How long requests for the pool may wait for a task to come back; 0: not at all.
     /// - Parameter waited: the request has waited before: that there was a task lately is known.
     func holdMs(ofPool index: Int32, _ pool: PoolEntry, in publication: Publication, waited: Bool) -> Int {
-        var longest = 0
-        for service in publication.table.servicesBehind(pool: index) {
-            let entry = publication.table.waiting(service)
-            let ms = entry.holdMs >= 0 ? Int(entry.holdMs) : settings.holdMs
-            guard entry.expectsTasks, ms > longest else { continue }
-            if waited || wasServed(service, hasMembers: pool.memberCount > 0, in: publication) { longest = ms }
+        publication.table.holdMs(ofPool: index, setting: settings.holdMs) { service in
+            waited || wasServed(service, hasMembers: pool.memberCount > 0, in: publication)
         }
-        return longest
     }
 
     /// Whether the service was there a short time ago: it had a task that is lost now, or it has some and one answered.

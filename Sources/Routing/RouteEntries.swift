@@ -117,6 +117,11 @@ public struct ServiceEntry: BitwiseCopyable, Sendable {
     /// A position in `RouteTable.backendTLS`; -1: plain connections.
     public let backendTLS: Int32
 
+    /// Bytes that a request's body may have: 0 lifts the limit, in the label as in the setting.
+    public func bodyLimit(setting: UInt64) -> UInt64 {
+        maxBodySize < 0 ? setting : maxBodySize == 0 ? .max : UInt64(maxBodySize)
+    }
+
     /// Whether an answer with this status may be tried again on another upstream.
     public func retries(on status: UInt16) -> Bool { retryStatusMask & Self.retryBit(of: status) != 0 }
 

@@ -1,6 +1,6 @@
 // What a request must have beside its host and path for a route to answer it, and who is asked if it has not: the next
 // route of the same host and path, then the routes of the next shorter prefix. Who comes after whom is known when a
-// table is compiled; whether a condition holds is the data plane's to say, which knows the request.
+// table is compiled; whether a request has a field is the caller's to say, who knows the request.
 
 import Model
 
@@ -36,6 +36,33 @@ extension RouteTable {
 
     /// As written in requests.
     public func methodName(_ index: Int32) -> UnsafeRawBufferPointer { text(methodNames[Int(index)]) }
+
+    /// The route of a host and path that answers a request: the first from `head` on whose conditions hold; -1 if there
+    /// is none.
+    /// - Parameter hasField: whether the request has a field of this name with this value; nil: with any.
+    public func route(
+        from head: Int32, method: UnsafeRawBufferPointer,
+        hasField: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Bool
+    ) -> Int32 {
+        var index = head
+        while index >= 0 {
+            let route = route(index)
+            if !route.hasConditions || conditionsHold(route, method, hasField) { return index }
+            index = route.fallback
+        }
+        return -1
+    }
+
+    private func conditionsHold(
+        _ route: RouteEntry, _ method: UnsafeRawBufferPointer,
+        _ hasField: (UnsafeRawBufferPointer, UnsafeRawBufferPointer?) -> Bool
+    ) -> Bool {
+        let conditions = conditions(of: route)
+        let methods = conditions.firstMethod..<(conditions.firstMethod + conditions.methodCount)
+        guard methods.isEmpty || methods.contains(where: { methodName($0).elementsEqual(method) }) else { return false }
+        let headers = conditions.firstHeader..<(conditions.firstHeader + conditions.headerCount)
+        return headers.allSatisfy { hasField(headerName($0), headerValue($0)) }
+    }
 }
 
 /// The routes of one host and path, in the order in which they are asked.

@@ -1,9 +1,20 @@
 // What holds for a host whatever the path, and where a TCP connection leads: asked once a connection or redirect.
 // Names are matched here by the same rule as in requests, whether they come as Host or as SNI.
 
+public import Model
+
 extension RouteTable {
     /// The host entry that answers for a name (any case, without port and trailing dot); -1 if nobody claims it.
     public func host(_ name: UnsafeRawBufferPointer) -> Int32 { findHost(name) }
+
+    /// The pattern that a host entry was made from.
+    public func pattern(ofHost index: Int32) -> HostPattern {
+        guard index != anyHost else { return .any }
+        let key = hosts[Int(index)].key
+        let name = keys.bytes(from: Int(key.start), count: Int(key.count))
+        let text = String(decoding: name, as: UTF8.self)
+        return key.scope == HostScope.wildcard ? .wildcard(text) : .exact(text)
+    }
 
     /// What holds for a host as a whole.
     public func hostRules(_ host: Int32) -> HostRules { hosts[Int(host)].rules }

@@ -12,6 +12,16 @@ extension RouteTable {
         return route >= 0 ? .route(route) : .unknownPath
     }
 
+    /// Whether other readings of a request's path lead to the same place as the path itself: to `head`, which `lookup`
+    /// found for it.
+    public func leads(
+        host: UnsafeRawBufferPointer, paths first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer,
+        _ third: UnsafeRawBufferPointer, to head: Int32
+    ) -> Bool {
+        lookup(host: host, path: first) == .route(head) && lookup(host: host, path: second) == .route(head)
+            && lookup(host: host, path: third) == .route(head)
+    }
+
     /// The host entry for a host name, or -1.
     func findHost(_ host: UnsafeRawBufferPointer) -> Int32 {
         let exact = hostNames.find(

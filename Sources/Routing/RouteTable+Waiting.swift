@@ -27,6 +27,21 @@ public struct WaitingEntry: BitwiseCopyable, Sendable {
 extension RouteTable {
     public func waiting(_ service: Int32) -> WaitingEntry { waitingEntries[Int(service)] }
 
+    /// How long requests for a pool may wait for a task to come back; 0: not at all.
+    /// - Parameters:
+    ///   - setting: for services that say nothing about it.
+    ///   - wasServed: whether a service was there a short time ago.
+    public func holdMs(ofPool index: Int32, setting: Int, _ wasServed: (_ service: Int32) -> Bool) -> Int {
+        var longest = 0
+        for service in servicesBehind(pool: index) {
+            let entry = waiting(service)
+            let ms = entry.holdMs >= 0 ? Int(entry.holdMs) : setting
+            guard entry.expectsTasks, ms > longest, wasServed(service) else { continue }
+            longest = ms
+        }
+        return longest
+    }
+
     /// The services of a pool, whether any of their tasks is a member or not.
     public func servicesBehind(pool index: Int32) -> [Int32] { mergedPools[index] ?? [pool(index).service] }
 

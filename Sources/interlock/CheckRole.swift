@@ -104,9 +104,8 @@ enum CheckRole {
         var text = ""
         for pin in report.pins {
             let who = pin.controller.isEmpty ? "" : ", by \(pin.controller)"
-            text +=
-                SnapshotReport.harmless(
-                    "pinned   configuration \(pin.number)\(who): what follows holds from `interlock resume` on") + "\n"
+            let what = "configuration \(pin.number)\(who): what follows holds from `interlock resume` on"
+            text += "pinned   \(what)".harmless + "\n"
         }
         for group in report.snapshots {
             if report.snapshots.count > 1 { text += "group    \"\(group.cluster)\"\n" }

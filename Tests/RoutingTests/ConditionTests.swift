@@ -21,25 +21,16 @@ private struct Asked {
 }
 
 extension RouteTable {
-    /// As a worker walks: from the first of a path's routes to one whose conditions hold.
+    /// From the first of a path's routes to one whose conditions hold.
     fileprivate func walk(_ asked: Asked) -> Int32 {
-        guard case .route(var index) = lookup("a.test", asked.path) else { return -1 }
-        while index >= 0 {
-            let route = route(index)
-            if !route.hasConditions || asked.fulfils(written(route)) { return index }
-            index = route.fallback
-        }
-        return -1
-    }
-
-    private func written(_ route: RouteEntry) -> RouteConditions {
+        guard case .route(let head) = lookup("a.test", asked.path) else { return -1 }
         func text(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }
-        let entry = conditions(of: route)
-        let headers = (entry.firstHeader..<(entry.firstHeader + entry.headerCount)).map { index in
-            RouteConditions.Header(name: text(headerName(index)), value: headerValue(index).map(text))
+        return Array(asked.method.utf8).withUnsafeBytes { method in
+            route(from: head, method: method) { name, value in
+                guard let values = asked.headers[text(name)] else { return false }
+                return value.map { values.contains(text($0)) } ?? true
+            }
         }
-        let methods = (entry.firstMethod..<(entry.firstMethod + entry.methodCount)).map { text(methodName($0)) }
-        return RouteConditions(headers: headers, methods: methods)
     }
 
     /// The name of the service that answers, "" if none does.

@@ -33,6 +33,16 @@ public enum PathPolicy {
             n1: Bytes(UnsafePointer(memory), count: first), n2: Bytes(UnsafePointer(other), count: second))
     }
 
+    /// All readings that must agree; nil: a `..` climbs above the root. They lie in `scratch`, which must have room for
+    /// three times the path.
+    public static func readings(
+        _ path: Bytes, scratch: UnsafeMutableRawBufferPointer
+    ) -> (n1: Bytes, n2: Bytes, unresolved: Bytes)? {
+        guard case .paths(let n1, let n2) = read(path, scratch: scratch) else { return nil }
+        let rest = UnsafeMutableRawBufferPointer(rebasing: scratch[(2 * path.count)...])
+        return (n1, n2, unifyingSlashes(n1, scratch: rest))
+    }
+
     /// N1 as a server reads it that takes escaped slashes for slashes and resolves no dots after that: `/a%2f..` is
     /// under `/a` for it, where N2 is the root. `scratch` must have room for the path.
     public static func unifyingSlashes(_ n1: Bytes, scratch: UnsafeMutableRawBufferPointer) -> Bytes {
