@@ -5,6 +5,11 @@ import Kernel
 import Telemetry
 import Wire
 
+extension AdminServer {
+    /// Bytes that the target of a GET may have.
+    public static var targetLimit: Int { AdminConnection.headLimits.requestLineSize - "GET  HTTP/1.1".utf8.count }
+}
+
 /// The life of one connection; runs on its own thread.
 struct AdminConnection: ~Copyable {
     static let headLimits = HeadLimits(requestLineSize: 4096, headSize: 16_384, fieldCount: 64)
@@ -93,15 +98,10 @@ struct AdminConnection: ~Copyable {
                 return answer
             }
         }
-        return server.pages.answer(page, cluster: Self.cluster(in: bytes.slice(head.query)))
-    }
-
-    /// The value of `cluster` in a query, as it stands there; nil: it does not occur.
-    private static func cluster(in query: Bytes) -> String? {
-        for part in query.string().split(separator: "&") where part.hasPrefix("cluster=") {
-            return String(part.dropFirst("cluster=".count))
+        guard let query = PageQuery(bytes.slice(head.query).string()) else {
+            return .text(400, "the query is not percent-encoded\n")
         }
-        return nil
+        return server.pages.answer(page, query)
     }
 
     @discardableResult

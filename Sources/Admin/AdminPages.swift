@@ -10,7 +10,7 @@ struct AdminPages: Sendable {
     let process = ProcessStatistics()
 
     enum Page: Sendable, Equatable {
-        case index, health, readiness, metrics, routes, certificates, snapshot, feed, history
+        case index, health, readiness, metrics, routes, certificates, snapshot, feed, history, explain
         /// Acts: POST only.
         case rollback(number: Int), resume
 
@@ -26,6 +26,7 @@ struct AdminPages: Sendable {
             case "/api/snapshot": self = .snapshot
             case "/api/feed": self = .feed
             case "/api/history": self = .history
+            case "/api/explain": self = .explain
             case "/api/resume": self = .resume
             default:
                 guard path.hasPrefix(Self.rollbackPath), let number = Int(path.dropFirst(Self.rollbackPath.count)),
@@ -53,9 +54,10 @@ struct AdminPages: Sendable {
         }
     }
 
-    /// - Parameter cluster: the proxy group that is asked for by `?cluster=`; nil: the request does not say.
-    func answer(_ page: Page, cluster: String? = nil) -> AdminAnswer {
-        switch page {
+    func answer(_ page: Page, _ query: PageQuery = PageQuery()) -> AdminAnswer {
+        // The proxy group that is asked for; nil: the request does not say.
+        let cluster = query.first("cluster")
+        return switch page {
         case .index: .text(index())
         case .health: health()
         case .readiness: readiness()
@@ -68,6 +70,7 @@ struct AdminPages: Sendable {
         case .history:
             source.history().map { .json(200, HistoryPage.json($0, pin: source.control().pin)) }
                 ?? .text(404, "no history is kept here: ask a controller\n")
+        case .explain: explain(query, cluster: cluster)
         case .rollback(let number): act { $0.rollback(number) }
         case .resume: act { $0.resume() }
         }
@@ -78,6 +81,30 @@ struct AdminPages: Sendable {
         guard cluster == nil || table != nil else { return .text(404, "there is no such group of proxies\n") }
         return .json(
             200, RoutesPage.json(table: table, control: source.control(), health: source.tasks().tasks))
+    }
+
+    private func explain(_ query: PageQuery, cluster: String?) -> AdminAnswer {
+        guard let terms = source.explain else { return .text(404, "nothing is routed here: ask a proxy\n") }
+        let question: ExplainQuestion
+        do throws(ExplainQuestion.Invalid) { question = try ExplainQuestion(query) } catch {
+            return .text(400, "\(error)\n")
+        }
+        guard let table = cluster.map({ source.clusterTable($0) }) ?? source.table() else {
+            return cluster == nil
+                ? .text(503, "no services are known yet\n") : .text(404, "there is no such group of proxies\n")
+        }
+        let health = source.traffic == nil ? nil : source.tasks().tasks
+        let explanation = Explainer.explain(question, table, terms: terms, health: health, refusal: source.refusal)
+        if query.first("format") == "text" {
+            var answer = AdminAnswer.text(explanation.lines.map { $0 + "\n" }.joined())
+            answer.extraLines = "Interlock-Served: \(explanation.isServed)\r\n"
+            return answer
+        }
+        return .json(
+            200,
+            explanation.json(question) { writer in
+                RoutesPage.append(services: explanation.services, of: table, health: health ?? [:], to: &writer)
+            })
     }
 
     private func act(_ body: (AdminActions) -> AdminActions.Outcome) -> AdminAnswer {
@@ -160,6 +187,7 @@ struct AdminPages: Sendable {
             "/metrics     for Prometheus", "/api/routes  the live table and what was refused, as JSON",
             "/api/certificates  the certificates in use and what is wrong with them, as JSON",
             "/api/snapshot  everything that was read from labels, as JSON",
+            "/api/explain?url=URL  what would become of a request, as JSON",
             "/api/feed    who runs which snapshot, as JSON", "/api/history  earlier configurations, as JSON", "",
         ]
         return lines.joined(separator: "\n")

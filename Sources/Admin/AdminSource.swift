@@ -32,6 +32,10 @@ public struct AdminSource: Sendable {
     public var snapshot: @Sendable (_ cluster: String?) -> [UInt8]?
     /// The table of one proxy group; nil: there is none.
     public var clusterTable: @Sendable (_ cluster: String) -> RouteTable?
+    /// By what settings requests are decided about; nil: none are, here or by whom this process tells.
+    public var explain: ExplainTerms?
+    /// The alert that TLS is refused with under a server name; nil: it is not, or nobody knows.
+    public var refusal: @Sendable (_ serverName: String) -> String?
     /// The load balancer that is configured; nil: this is no extension.
     public var balancer: @Sendable () -> BalancerReading?
     /// nil: nothing can be changed here.
@@ -47,6 +51,7 @@ public struct AdminSource: Sendable {
         history: @escaping @Sendable () -> HistoryReading? = { nil },
         snapshot: @escaping @Sendable (_ cluster: String?) -> [UInt8]? = { _ in nil },
         clusterTable: @escaping @Sendable (_ cluster: String) -> RouteTable? = { _ in nil },
+        explain: ExplainTerms? = nil, refusal: @escaping @Sendable (_ serverName: String) -> String? = { _ in nil },
         balancer: @escaping @Sendable () -> BalancerReading? = { nil },
         actions: AdminActions? = nil, processNamespace: String = "", takeover: String = ""
     ) {
@@ -58,6 +63,8 @@ public struct AdminSource: Sendable {
         self.history = history
         self.snapshot = snapshot
         self.clusterTable = clusterTable
+        self.explain = explain
+        self.refusal = refusal
         self.balancer = balancer
         self.actions = actions
         self.health = health

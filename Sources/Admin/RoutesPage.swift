@@ -28,18 +28,25 @@ enum RoutesPage {
                 for stream in snapshot.configuration.streams { append(stream, services, to: &writer) }
             }
             writer.array("services") { writer in
-                for (index, service) in services.enumerated() {
-                    let upstreams = index < snapshot.endpoints.count ? snapshot.endpoints[index] : []
-                    append(service, upstreams, to: &writer) { position in
-                        table.flatMap { health[$0.identity(service: index, upstream: position)] }
-                    }
-                }
+                if let table { append(services: Array(services.indices), of: table, health: health, to: &writer) }
             }
             writer.array("diagnostics") { writer in
                 for diagnostic in control.diagnostics { append(diagnostic, to: &writer) }
             }
         }
         return writer.bytes + [0x0A]
+    }
+
+    /// Services by their positions.
+    static func append(
+        services positions: [Int], of table: RouteTable, health: [UInt64: TaskHealth], to writer: inout JSONWriter
+    ) {
+        for index in positions {
+            let endpoints = table.snapshot.endpoints
+            append(table.services[index], index < endpoints.count ? endpoints[index] : [], to: &writer) {
+                health[table.identity(service: index, upstream: $0)]
+            }
+        }
     }
 
     private static func append(_ route: Route, _ services: [Service], to writer: inout JSONWriter) {

@@ -9,6 +9,7 @@ public import Routing
 internal import Synchronization
 internal import TLS
 public import Telemetry
+internal import Wire
 
 /// Why the proxy cannot start, in one line for the operator.
 public struct ProxyStartError: Error, CustomStringConvertible, Sendable {
@@ -54,6 +55,7 @@ public final class ProxyServer: Sendable {
 
     private struct PublisherState {
         var table: RouteTable
+        var tls: TLSTable
         var report = TLSReport()
         var lastPublishNs: UInt64 = 0
         var entryPorts: EntryPorts
@@ -101,7 +103,7 @@ public final class ProxyServer: Sendable {
         sharedPorts = Mutex(SharedPorts(settings.takesOver ? bound.listeners : []))
         state = Mutex(
             PublisherState(
-                table: table,
+                table: table, tls: publication.tls,
                 entryPorts: EntryPorts(
                     settings: settings, workerCount: workerCount, ownPorts: bound.httpPorts + bound.httpsPorts),
                 pending: [(publication, workerCount + 1)]))
@@ -183,6 +185,7 @@ public final class ProxyServer: Sendable {
             collectRetired(&state, publisherMailbox.takeQuietly())
             if state.table !== table { state.lastPublishNs = Clock.realtimeNs() }
             state.table = table
+            state.tls = tls
             state.report = report
             state.pending.append((publication, mailboxes.count + 1))
             // What waits at a port that goes is accepted for the old table, what comes to a new one finds the new one.
@@ -198,6 +201,20 @@ public final class ProxyServer: Sendable {
 
     /// The certificates in use, and what is wrong with them.
     public var tlsReport: TLSReport { state.withLock { $0.report } }
+
+    /// The alert that a client gets now that asks for TLS under this name; nil: TLS ends here, or is passed on.
+    public func refusal(serverName: String) -> String? {
+        let (table, tls) = state.withLock { ($0.table, $0.tls) }
+        return Array(serverName.utf8).withUnsafeBytes { name -> String? in
+            // As a worker decides whose a ClientHello is.
+            let host = table.host(name)
+            if host >= 0, table.hostRules(host).passthroughPool >= 0 { return nil }
+            let options = host < 0 ? 0 : table.hostRules(host).tlsOptions
+            guard case .refuse(let alert) = tls.choose(options: options, serverName: Bytes(name), isStream: false)
+            else { return nil }
+            return "\(alert.code)"
+        }
+    }
 
     /// The health of tasks, for people.
     public var healthReport: HealthReport { board.report() }

@@ -87,7 +87,8 @@ extension Worker {
         requestHead.maxForwards == 0 ? .answerHere : routeOn(slot, bytes)
     }
 
-    /// The route of a request that does not end here.
+    /// The route of a request that does not end here. Sources/Admin/Explainer.swift says what comes of it, without a
+    /// connection and in the same order: what changes here changes there.
     /// - Parameter waited: it has waited for a task, and may go on to.
     @inline(__always)
     mutating func routeOn(_ slot: UInt32, _ bytes: Bytes, waited: Bool = false) -> RouteVerdict {

@@ -1,4 +1,5 @@
-// Asks the admin listener of an instance on this machine: what `interlock status`, `rollback` and `resume` do.
+// Asks the admin listener of an instance on this machine: what `interlock status`, `explain`, `rollback` and
+// `resume` do.
 
 import Kernel
 import Model
@@ -8,6 +9,8 @@ struct AdminClient {
     struct Answer: Equatable {
         var status: Int
         var body: String
+        /// Of an explanation: a task gets the request, or its client is sent elsewhere.
+        var isServed: Bool?
     }
 
     private let addresses: [SocketAddress]
@@ -80,7 +83,14 @@ struct AdminClient {
                 return nil
             }
             let body = String(decoding: buffer[count...], as: UTF8.self)
-            return Answer(status: Int(head.status), body: body)
+            var answer = Answer(status: Int(head.status), body: body)
+            let bytes = Bytes(buffer)
+            for index in 0..<head.fieldCount {
+                let field = head.field(index)
+                guard bytes.slice(field.name).equalsIgnoringCase("interlock-served") else { continue }
+                answer.isServed = bytes.slice(field.value).equals("true")
+            }
+            return answer
         }
     }
 }

@@ -43,6 +43,8 @@ enum AdminStart {
             entryPorts: { proxy.entryPorts.map { PortReading(port: $0.port, problem: $0.problem) } },
             tasks: { TasksReading(proxy) },
             snapshot: { _ in proxy.table.version == 0 ? nil : SnapshotDocument.json(snapshot: proxy.table.snapshot) },
+            explain: ExplainTerms(plane.startup.settings, isProxy: true),
+            refusal: { proxy.refusal(serverName: $0) },
             processNamespace: Machine.processNamespace,
             takeover: plane.startup.settings.sharesListeners ? DataPlane.takeover : "")
     }

@@ -30,6 +30,8 @@ struct Arguments: Equatable, Sendable {
     var command: [String] = []
     /// The words of `feed-init`.
     var words: [String] = []
+    /// `explain`: what request.
+    var explain: ExplainArguments?
     /// `render`: what, and where to.
     var render: RenderArguments?
 
@@ -70,6 +72,7 @@ struct Arguments: Equatable, Sendable {
         }
         if request == .role(.status) { page = rest.popFirst() }
         if request == .role(.balancerExtension) { try parseExtension(&rest) }
+        if request == .role(.explain) { explain = try ExplainArguments(parsing: &rest) }
         if request == .role(.render) { render = try RenderArguments(parsing: &rest) }
         if request == .role(.check), let file = rest.first, !file.hasPrefix("-") {
             checkedFile = file

@@ -30,7 +30,7 @@ enum ControllerRole {
             if let content = relay.content(of: "") { keeper?.keep(content) }
         }
         relay.whenWanted { controller.want(cluster: $0) }
-        var source = adminSource(life: life, relay: relay, controller: controller)
+        var source = adminSource(settings, life: life, relay: relay, controller: controller)
         ControlPlane.addHistory(of: controller, to: &source)
         let admin = try AdminStart.start(settings, source, log: log)
         try relay.start()
@@ -63,7 +63,9 @@ enum ControllerRole {
         return 0
     }
 
-    private static func adminSource(life: Life, relay: FeedRelay, controller: Controller) -> AdminSource {
+    private static func adminSource(
+        _ settings: Settings, life: Life, relay: FeedRelay, controller: Controller
+    ) -> AdminSource {
         @Sendable func table(of cluster: String) -> RouteTable? {
             guard let content = relay.content(of: cluster) else { return nil }
             var numbering = Numbering()
@@ -80,7 +82,7 @@ enum ControllerRole {
             snapshot: { cluster in
                 relay.content(of: cluster ?? "").map { SnapshotDocument.json(snapshot: $0.snapshot) }
             },
-            clusterTable: { table(of: $0) },
+            clusterTable: { table(of: $0) }, explain: ExplainTerms(settings, isProxy: false),
             processNamespace: Machine.processNamespace)
     }
 }

@@ -14,6 +14,10 @@ enum Help {
         ("interlock resume", "let go of a pinned configuration"),
         ("interlock check [FILE]", "say what the settings and the services would give, and exit"),
         (
+            "interlock explain URL [FILE] [--method M] [--header H]...",
+            "say who would get a request, and why"
+        ),
+        (
             "interlock render nginx|haproxy [FILE] [--directory DIR]",
             "print, or write, what another load balancer would be given"
         ),

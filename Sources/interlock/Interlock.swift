@@ -62,6 +62,11 @@ struct Interlock {
         case .status: return try RemoteRole.status(settings, page: arguments.page)
         case .feedInit: return try FeedInit.run(arguments.words)
         case .check: return try CheckRole.run(settings, file: arguments.checkedFile)
+        case .explain:
+            guard let explain = arguments.explain else {
+                throw Failure("explain needs a URL: \(ExplainArguments.usage)")
+            }
+            return try ExplainRole.run(settings, explain)
         case .demoBackend: return try DemoBackendRole.run(settings, arguments)
         case .render:
             guard let render = arguments.render else {

@@ -152,6 +152,8 @@ enum Role: String, Sendable, CaseIterable {
     case balancerExtension = "extension"
     case demoBackend = "demo-backend"
     case check
+    /// Says what would become of a request.
+    case explain
     /// Prints what another load balancer would be given.
     case render
     case feedInit = "feed-init"

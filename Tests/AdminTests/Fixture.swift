@@ -54,6 +54,10 @@ final class Fixture: Sendable {
             feed: { box.fixture.withLock { $0?.state.withLock { $0.feed } } },
             history: { box.fixture.withLock { $0?.state.withLock { $0.history } } },
             snapshot: { $0 == "blue" ? Array("{}\n".utf8) : nil },
+            clusterTable: { name in
+                name == "blue" ? box.fixture.withLock { $0?.state.withLock { $0.table } } : nil
+            },
+            explain: ExplainTerms(),
             balancer: { box.fixture.withLock { $0?.state.withLock { $0.balancer } } }, actions: actions)
         var settings = AdminSettings(addresses: [(address, false)], token: token, isOpen: isOpen)
         settings.limits = limits

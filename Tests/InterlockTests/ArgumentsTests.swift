@@ -31,7 +31,7 @@ import Testing
         (
             ["xyzzyxyzzy"],
             "unknown role \"xyzzyxyzzy\"; there are interlock, controller, proxy, extension, demo-backend, check, "
-                + "render, feed-init, rollback, resume, status, healthcheck or version"
+                + "explain, render, feed-init, rollback, resume, status, healthcheck or version"
         ),
         (["--frobnicate"], "unknown option \"--frobnicate\"; interlock --help lists all"),
         (["version", "now"], "unexpected argument \"now\" after version"),
