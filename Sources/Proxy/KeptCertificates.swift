@@ -5,17 +5,21 @@
 internal import Model
 internal import TLS
 
-/// A host where TLS ends here: of https, or of an entry port.
+/// A host where TLS ends here. Entry ports are apart from https and from each other: the same name may be another's
+/// service at each.
 struct TLSHost: Hashable {
     var pattern: HostPattern
-    var isStream: Bool
+    /// The entry port; nil: https.
+    var port: UInt16?
 
     /// All hosts of a configuration where TLS ends here, with their options.
     static func all(of configuration: Configuration) -> [(host: TLSHost, options: TLSOptions)] {
         let plain = configuration.hosts.filter { $0.passthrough.isEmpty }
-        return plain.map { (TLSHost(pattern: $0.host, isStream: false), $0.tls) }
-            + configuration.streams.flatMap(\.hosts).compactMap { host in
-                host.tls.map { (TLSHost(pattern: host.host, isStream: true), $0) }
+        return plain.map { (TLSHost(pattern: $0.host), $0.tls) }
+            + configuration.streams.flatMap { stream in
+                stream.hosts.compactMap { host in
+                    host.tls.map { (TLSHost(pattern: host.host, port: stream.port), $0) }
+                }
             }
     }
 }

@@ -210,7 +210,7 @@ public final class ProxyServer: Sendable {
             let host = table.host(name)
             if host >= 0, table.hostRules(host).passthroughPool >= 0 { return nil }
             let options = host < 0 ? 0 : table.hostRules(host).tlsOptions
-            guard case .refuse(let alert) = tls.choose(options: options, serverName: Bytes(name), isStream: false)
+            guard case .refuse(let alert) = tls.choose(options: options, serverName: Bytes(name), port: nil)
             else { return nil }
             return "\(alert.code)"
         }

@@ -194,7 +194,7 @@ struct TLSReportBuilder {
                 let host = table.host(bytes)
                 let options = host < 0 ? 0 : table.hostRules(host).tlsOptions
                 if case .refuse(.unrecognizedName) = made.choose(
-                    options: options, serverName: Bytes(bytes), isStream: false)
+                    options: options, serverName: Bytes(bytes), port: nil)
                 {
                     return false
                 }

@@ -79,14 +79,15 @@ final class TLSTable: Sendable {
     }
 
     /// What a client gets that names this server; empty: it names none.
-    func choose(options: Int32, serverName: Bytes, isStream: Bool) -> Choice {
+    /// - Parameter port: the entry port it came to; nil: https.
+    func choose(options: Int32, serverName: Bytes, port: UInt16?) -> Choice {
         guard terms.indices.contains(Int(options)) else { return .refuse(.internalError) }
         let terms = terms[Int(options)]
-        guard let policy = isStream ? terms.streamPolicy : terms.policy else { return .refuse(.handshakeFailure) }
+        guard let policy = port == nil ? terms.policy : terms.streamPolicy else { return .refuse(.handshakeFailure) }
         switch terms.source {
         case .named(let certificates): return .serve(policy, certificates)
         case .unusable:
-            guard let certificates = keptCertificates(serverName, isStream: isStream) else {
+            guard let certificates = keptCertificates(serverName, port) else {
                 return .refuse(.handshakeFailure)
             }
             return .serve(policy, certificates)
@@ -100,16 +101,16 @@ final class TLSTable: Sendable {
 
     /// What the host that this name belongs to had before. The most specific one decides, as it does for routes: one
     /// that had nothing gets nothing. Rare, so it may allocate.
-    private func keptCertificates(_ serverName: Bytes, isStream: Bool) -> ServedCertificates? {
+    private func keptCertificates(_ serverName: Bytes, _ port: UInt16?) -> ServedCertificates? {
         guard !kept.isEmpty else { return nil }
         let name = String(decoding: serverName.raw, as: UTF8.self).lowercased()
-        if let known = kept[TLSHost(pattern: .exact(name), isStream: isStream)] { return known }
+        if let known = kept[TLSHost(pattern: .exact(name), port: port)] { return known }
         var rest = name[...]
         while let dot = rest.firstIndex(of: ".") {
             rest = rest[rest.index(after: dot)...]
-            if let known = kept[TLSHost(pattern: .wildcard(String(rest)), isStream: isStream)] { return known }
+            if let known = kept[TLSHost(pattern: .wildcard(String(rest)), port: port)] { return known }
         }
-        return kept[TLSHost(pattern: .any, isStream: isStream)] ?? nil
+        return kept[TLSHost(pattern: .any, port: port)] ?? nil
     }
 
     /// The identity of the policy that HTTPS of a host needs; 0: none can be had.

@@ -19,8 +19,9 @@ extension Worker {
     /// - Parameter options: a position in `RouteTable.tlsOptions`.
     mutating func beginTLS(_ slot: UInt32, serverName: Bytes, options: Int32) {
         let client = clients[slot]
-        let choice = publication.tls.choose(
-            options: options, serverName: serverName, isStream: client.pointee.entry != .https)
+        var port: UInt16?
+        if case .stream(let entryPort) = client.pointee.entry { port = entryPort }
+        let choice = publication.tls.choose(options: options, serverName: serverName, port: port)
         guard case .serve(let policy, let certificates) = choice else {
             if case .refuse(let alert) = choice { refuseTLS(slot, alert) }
             return

@@ -28,12 +28,12 @@ private struct Bench {
     }
 
     /// What a client gets that names this server: names of certificates, or an alert.
-    func choose(_ serverName: String, isStream: Bool = false) -> String {
+    func choose(_ serverName: String) -> String {
         let bytes = Array(serverName.utf8)
         return bytes.withUnsafeBytes { raw in
             let host = routes.host(raw)
             let options = host < 0 ? 0 : routes.hostRules(host).tlsOptions
-            switch table.choose(options: options, serverName: Bytes(raw), isStream: isStream) {
+            switch table.choose(options: options, serverName: Bytes(raw), port: nil) {
             case .refuse(let alert): return "\(alert.code)"
             case .serve(_, let served):
                 return served.certificates.map { "\($0.keyKind) \($0.names.joined(separator: " "))" }.sorted()
@@ -46,7 +46,7 @@ private struct Bench {
         Array(serverName.utf8).withUnsafeBytes { raw in
             let host = routes.host(raw)
             let options = host < 0 ? 0 : routes.hostRules(host).tlsOptions
-            if case .serve(let policy, _) = table.choose(options: options, serverName: Bytes(raw), isStream: false) {
+            if case .serve(let policy, _) = table.choose(options: options, serverName: Bytes(raw), port: nil) {
                 return policy
             }
             return nil
@@ -198,30 +198,35 @@ private struct Bench {
         #expect(bench.choose("a.test") == "handshake_failure")
     }
 
-    @Test func anEntryPortKeepsItsOwnCertificateToo() throws {
+    /// Another port's certificate is another host's, whatever both are called.
+    @Test(arguments: [HostPattern.exact("a.test"), .wildcard("test"), .any])
+    func anEntryPortKeepsItsOwnCertificateToo(_ pattern: HostPattern) throws {
         var bench = try Bench()
-        func snapshot(_ options: TLSOptions) -> Snapshot {
-            TLSSnapshots.make([("a.test", TLSSnapshots.options("wild"))]) {
-                $0.streams = [
-                    StreamPort(port: 5432, hosts: [StreamHost(host: .exact("a.test"), services: [0], tls: options)])
-                ]
+        func build(_ ports: [UInt16: String]) {
+            let snapshot = TLSSnapshots.make([("a.test", TLSSnapshots.options("wild"))]) { configuration in
+                configuration.streams = ports.sorted { $0.key < $1.key }.map { port, name in
+                    let host = StreamHost(host: pattern, services: [0], tls: TLSSnapshots.options(name))
+                    return StreamPort(port: port, hosts: [host])
+                }
             }
+            bench.build(snapshot, TLSSnapshots.secrets(certificates, "a", "wild", "common"))
         }
-        func choose() -> String {
+        func choose(_ port: UInt16) -> String {
             Array("a.test".utf8).withUnsafeBytes { raw in
-                let host = bench.routes.streamHost(bench.routes.stream(port: 5432), serverName: raw)
+                let host = bench.routes.streamHost(bench.routes.stream(port: port), serverName: raw)
                 guard let host else { return "none" }
-                let choice = bench.table.choose(
-                    options: host.tlsOptions, serverName: Bytes(raw), isStream: true)
+                let choice = bench.table.choose(options: host.tlsOptions, serverName: Bytes(raw), port: port)
                 guard case .serve(_, let served) = choice else { return "refused" }
                 return served.certificates.flatMap(\.names).joined(separator: " ")
             }
         }
-        bench.build(snapshot(TLSSnapshots.options("a")), TLSSnapshots.secrets(certificates, "a", "wild"))
-        #expect(choose() == "a.test")
-        bench.build(snapshot(TLSSnapshots.options("rsa")), TLSSnapshots.secrets(certificates, "a", "wild"))
-        #expect(choose() == "a.test")
+        build([5432: "a", 8883: "common"])
+        #expect(choose(5432) == "a.test" && choose(8883) == "common.test")
+        // Both name what is not there, and a third port comes with it.
+        build([5432: "rsa", 8883: "rsa", 9000: "rsa"])
+        #expect(choose(5432) == "a.test" && choose(8883) == "common.test" && choose(9000) == "refused")
         #expect(bench.choose("a.test") == "ecdsa *.wild.test wild.test")
+        #expect(bench.faults.filter { $0.hasSuffix("true") }.count == 1)
     }
 
     @Test func oneOfTwoCertificatesIsEnough() throws {
