@@ -51,6 +51,9 @@ final class FeedPeer: Sendable {
     /// It has not said yet what it wants, and nobody has ended it.
     var isArriving: Bool { state.withLock { $0.reading == nil && !$0.isCancelled } }
 
+    /// It is given a place.
+    func isAdmitted(as reading: FeedClientReading) { state.withLock { $0.reading = reading } }
+
     /// It has a place.
     var isPresent: Bool { state.withLock { $0.reading != nil && !$0.isCancelled } }
 
@@ -131,11 +134,8 @@ final class FeedPeer: Sendable {
             case .greeted(let hello):
                 link.allow { $0.isFromClient }
                 let reading = greeting(hello, identity)
+                state.withLock { $0.held = hello.held?.digest }
                 try server.admit(self, reading)
-                state.withLock { state in
-                    state.reading = reading
-                    state.held = hello.held?.digest
-                }
             case .acknowledged(let acknowledgement):
                 let isFirst = !isFollowing
                 note(acknowledgement)

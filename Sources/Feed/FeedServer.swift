@@ -207,29 +207,38 @@ public final class FeedServer: Sendable {
     /// A client has said who it is. When all places are taken, the address that has most of them gives one up to one
     /// that has fewer: whoever holds a stolen credential keeps nobody out from a single machine.
     func admit(_ peer: FeedPeer, _ reading: FeedClientReading) throws(FeedRefusal) {
-        let (isFull, surplus) = state.withLock { state -> (Bool, FeedPeer?) in
+        let (isAdmitted, surplus) = state.withLock { state -> (Bool, FeedPeer?) in
             let present = state.peers.values.filter { $0.isPresent }
-            let isFull = present.count >= settings.maximumClients
-            return (isFull, isFull ? Self.surplus(among: present, for: peer) : nil)
-        }
-        if isFull {
-            guard let surplus else {
-                throw FeedRefusal(.full, "comes when all places for \(settings.maximumClients) clients are taken")
+            var surplus: FeedPeer?
+            if present.count >= settings.maximumClients {
+                surplus = Self.surplus(among: present, for: peer)
+                guard let surplus else { return (false, nil) }
+                surplus.cancel()
             }
+            peer.isAdmitted(as: reading)
+            return (true, surplus)
+        }
+        guard isAdmitted else {
+            throw FeedRefusal(.full, "comes when all places for \(settings.maximumClients) clients are taken")
+        }
+        if let surplus {
             tellAgain(
                 .warning, "all places are taken: a feed client gives its own up to one of another address",
                 surplus.address.hostText)
-            surplus.cancel()
         }
         tell(.debug, "a feed client has called", reading.text)
     }
 
-    /// The newest client of the address that has most, if it has still more than the newcomer's will have.
+    /// The newest client of the address that has most, if it still has more then than the newcomer's. An IPv6 machine
+    /// has as many addresses as it likes: its network of 64 bits counts first, where the newcomer is not in it too.
     private static func surplus(among present: [FeedPeer], for newcomer: FeedPeer) -> FeedPeer? {
-        let byHost = Dictionary(grouping: present) { $0.address.hostText }
-        let own = byHost[newcomer.address.hostText]?.count ?? 0
-        guard let most = byHost.values.max(by: { $0.count < $1.count }), most.count > own + 1 else { return nil }
-        return most.max { $0.connectedAtNs < $1.connectedAtNs }
+        func newest(by key: (SocketAddress) -> [UInt64]) -> FeedPeer? {
+            let groups = Dictionary(grouping: present) { key($0.address) }
+            let own = groups[key(newcomer.address)]?.count ?? 0
+            guard let most = groups.values.max(by: { $0.count < $1.count }), most.count > own + 1 else { return nil }
+            return most.max { $0.connectedAtNs < $1.connectedAtNs }
+        }
+        return newest { $0.family == .v6 ? [1, $0.high] : [0, $0.low] } ?? newest { [$0.high, $0.low] }
     }
 
     func acknowledged(_ acknowledgement: FeedAcknowledgement, by peer: FeedPeer, isFirst: Bool) {
