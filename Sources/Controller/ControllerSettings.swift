@@ -41,6 +41,8 @@ public struct ControllerSettings: Hashable, Sendable {
     public var controllerService: String?
     /// Names of secrets and of their files that are the operator's own: no label of a service gets at them.
     public var reservedSecrets: Set<String>
+    /// When a history that could not be saved is tried again.
+    var historyRetryMs = 10_000
 
     /// - Parameter clusters: nil is the one group that `mapping` names.
     public init(

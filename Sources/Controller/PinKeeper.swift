@@ -40,8 +40,6 @@ final class PinKeeper: Sendable {
     }
 
     private static let saveDelayNs: UInt64 = 1_000_000_000
-    /// After a save that failed, as on a full disk.
-    private static let retryDelayNs: UInt64 = 10_000_000_000
     private static let historySizeLimit = 512 << 20
     private static let pinSizeLimit = 128 << 20
     private static let patienceMs = 5_000
@@ -177,8 +175,8 @@ final class PinKeeper: Sendable {
         } catch {
             let isNews = state.withLock { state in
                 defer { state.hasToldSaving = true }
-                // Only this thread takes history, so nothing has set it meanwhile.
-                state.saveAtNs = Clock.monotonicNs() + Self.retryDelayNs
+                // As on a full disk. Only this thread takes history, so nothing has set it meanwhile.
+                state.saveAtNs = Clock.monotonicNs() + UInt64(settings.historyRetryMs) * 1_000_000
                 return !state.hasToldSaving
             }
             if isNews { log.warning("the history cannot be saved", ["problem": .string(error.description)]) }

@@ -1,14 +1,16 @@
 // Rollback and resume with everything that is real but the engine: pins as the Swarm's configs, pins as a file, and two
 // controllers that see the same.
 
-import Controller
 import Discovery
 import Docker
+import Glibc
 import Kernel
 import Model
 import Support
 import Telemetry
 import Testing
+
+@testable import Controller
 
 /// A controller and what it published and logged.
 private final class Bench {
@@ -28,11 +30,13 @@ private final class Bench {
                 endpoint: DockerEndpoint(address: .unix(path: engine.path)), pollIntervalMs: 200,
                 busyPollIntervalMs: 50, callTimeoutMs: 5_000)
         }
-        controller = Controller(
-            settings: ControllerSettings(
-                docker: docker, servicesFile: file, mapping: MappingSettings(proxyNetworks: ["front"]),
-                stateDirectory: state, mayPin: mayPin), log: log
-        ) { changes in for change in changes { published.append(change.snapshot) } }
+        var settings = ControllerSettings(
+            docker: docker, servicesFile: file, mapping: MappingSettings(proxyNetworks: ["front"]),
+            stateDirectory: state, mayPin: mayPin)
+        settings.historyRetryMs = 200
+        controller = Controller(settings: settings, log: log) { changes in
+            for change in changes { published.append(change.snapshot) }
+        }
         try controller.start()
     }
 
@@ -296,5 +300,21 @@ private final class Bench {
         #expect(error?.kind == .file)
         bench.controller.stop()
         #expect(bench.lines.all.count { $0.contains("the history cannot be saved") } == 1)
+    }
+
+    @Test("a history that could not be saved is saved later, without another change")
+    func writableLater() throws {
+        let folder = try makeFolder()
+        let path = folder + "/services.json"
+        let state = folder + "/state"
+        try write([("web", "a.test")], to: path)
+        // A file where the directory belongs.
+        try write([], to: state)
+        let bench = try Bench(file: path, state: state)
+        defer { bench.controller.stop() }
+        #expect(bench.lines.wait { $0.contains { $0.contains("the history cannot be saved") } })
+        #expect(unlink(state) == 0)
+        #expect(eventually { access(state + "/history", R_OK) == 0 })
+        #expect(bench.controller.history.count == 1)
     }
 }
