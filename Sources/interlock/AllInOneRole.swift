@@ -15,7 +15,7 @@ enum AllInOneRole {
         let control = try ControlPlane.settings(settings, clusters: .only(settings.serviceCluster), log: log)
         let plane = try DataPlane(startup)
         let (proxy, publisher) = (plane.proxy, plane.publisher)
-        let keeper = try StateKeeper(settings, sealingKey: nil, log: log)
+        let keeper = try StateKeeper(settings, cluster: settings.serviceCluster, sealingKey: nil, log: log)
         let controller = Controller(settings: control, log: log) { changes in
             keeper?.sourceSpeaks()
             for change in changes {

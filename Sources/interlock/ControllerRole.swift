@@ -20,13 +20,12 @@ enum ControllerRole {
         let control = try ControlPlane.settings(settings, clusters: .all, log: log)
         let life = Life()
         let relay = try FeedRelay(settings, credential: credential, life: life, log: log)
-        let keeper = try StateKeeper(
-            settings, sealingKey: credential.current.stateKey, log: log)
-        if let keeper { credential.whenRenewed { keeper.reseal(with: $0.stateKey, cluster: settings.serviceCluster) } }
+        // Proxies keep their own; the controller's is that of the default group, for a start without Docker.
+        let keeper = try StateKeeper(settings, cluster: "", sealingKey: credential.current.stateKey, log: log)
+        if let keeper { credential.whenRenewed { keeper.reseal(with: $0.stateKey, cluster: "") } }
         let controller = Controller(settings: control, log: log) { changes in
             keeper?.sourceSpeaks()
             relay.publish(changes)
-            // Proxies keep their own; the controller's is that of the default group, for a start without Docker.
             if let content = relay.content(of: "") { keeper?.keep(content) }
         }
         relay.whenWanted { controller.want(cluster: $0) }

@@ -23,10 +23,11 @@ final class StateKeeper: Sendable {
     static let patienceMs = 2_000
 
     /// nil: the settings name no directory.
+    /// - Parameter cluster: the service cluster whose content is kept.
     /// - Throws: if the directory cannot be used.
-    init?(_ settings: Settings, sealingKey: [UInt8]?, log: Log) throws(Interlock.Failure) {
+    init?(_ settings: Settings, cluster: String, sealingKey: [UInt8]?, log: Log) throws(Interlock.Failure) {
         guard let directory = settings.stateDirectory else { return nil }
-        lastGood = try Self.open(directory, sealingKey: sealingKey, cluster: settings.serviceCluster, settings)
+        lastGood = try Self.open(directory, sealingKey: sealingKey, cluster: cluster, settings)
         self.log = log
     }
 

@@ -12,7 +12,7 @@ import Testing
 @Suite struct StateKeeperTests {
     private func keeper(_ directory: String) throws -> StateKeeper {
         let settings = try SettingsLoader.load(environment: ["INTERLOCK_STATE_DIR": directory])
-        return try #require(try StateKeeper(settings, sealingKey: nil, log: Log(level: .error)))
+        return try #require(try StateKeeper(settings, cluster: "", sealingKey: nil, log: Log(level: .error)))
     }
 
     private func content(_ name: String) -> FeedContent {
