@@ -98,7 +98,9 @@ struct AdminConnection: ~Copyable {
                 return answer
             }
         }
-        guard let query = PageQuery(bytes.slice(head.query).string()) else {
+        // Probes and scrapers may say behind the `?` what they like: their pages have no question.
+        let query = PageQuery(bytes.slice(head.query).string()) ?? (page.isOpen ? PageQuery() : nil)
+        guard let query else {
             return .text(400, "the query is not percent-encoded\n")
         }
         return server.pages.answer(page, query)

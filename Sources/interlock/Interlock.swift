@@ -2,6 +2,7 @@
 
 import Glibc
 import Kernel
+import Model
 
 @main
 struct Interlock {
@@ -11,7 +12,8 @@ struct Interlock {
         do throws(Failure) {
             exit(try run())
         } catch {
-            write(error.line + "\n", to: 2)
+            // What it quotes may be anybody's.
+            write(error.line.harmless + "\n", to: 2)
             exit(error.status)
         }
     }

@@ -367,3 +367,19 @@ def test_hostile_names_in_a_file_command_no_terminal(tmp_path):
     for url in ("http://web.test/", "http://other.test/"):
         done = run_binary("explain", url, str(path), environment={"INTERLOCK_DOCKER": "off"})
         assert done.returncode in (0, 1) and all(each.isprintable() or each == "\n" for each in done.stdout), done
+
+
+@pytest.mark.parametrize("words", [("explain", "http://a.test/"), ("check",), ("render", "nginx")], ids=str)
+def test_a_file_that_is_refused_commands_no_terminal(tmp_path, words):
+    file = tmp_path / "services.json"
+    file.write_text(json.dumps({"services": [], "x\x1b[2J\ny\u202e": 1}))
+    done = run_binary(*words, str(file))
+    assert done.returncode == 2 and "x\\u{1B}[2J\\ny\\u{202E}" in done.stderr
+    assert done.stderr.count("\n") == 1 and not set("\x1b\u202e") & set(done.stderr)
+
+
+def test_a_probe_may_ask_anything(interlock):
+    """Only pages that are asked something mind how it is written."""
+    proxy = interlock()
+    for page, status in (("/healthz?x=100%", 200), ("/readyz?%", 200), ("/metrics?%zz", 200), ("/api/routes?%zz", 400)):
+        assert proxy.admin(page).status == status, page
