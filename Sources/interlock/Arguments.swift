@@ -99,26 +99,22 @@ struct Arguments: Equatable, Sendable {
     private mutating func parseDemo(_ rest: inout ArraySlice<String>) throws(UsageError) {
         while let word = rest.first, word.hasPrefix("--") {
             rest.removeFirst()
-            var option = word
-            var value: String?
-            if let equals = word.firstIndex(of: "=") {
-                option = String(word[..<equals])
-                value = String(word[word.index(after: equals)...])
+            let option = OptionWord(word)
+            guard ["--listen", "--name"].contains(option.name) else {
+                let shown = SettingsLoader.quoted(option.name)
+                throw UsageError(description: "unknown option \(shown); demo-backend takes --listen and --name")
             }
-            guard ["--listen", "--name"].contains(option) else {
-                throw UsageError(
-                    description:
-                        "unknown option \(SettingsLoader.quoted(option)); demo-backend takes --listen and --name")
+            guard let value = option.value(&rest) else {
+                throw UsageError(description: "\(option.name) needs a value")
             }
-            guard let value = value ?? rest.popFirst() else { throw UsageError(description: "\(option) needs a value") }
             do throws(BadValue) {
-                switch option {
+                switch option.name {
                 case "--listen": demoListen = try SettingValue.listenList(value)
                 default: demoName = try SettingValue.word(value, of: "one word")
                 }
             } catch {
                 throw UsageError(
-                    description: "\(option) \(SettingsLoader.quoted(value)): must be \(error.expectation)")
+                    description: "\(option.name) \(SettingsLoader.quoted(value)): must be \(error.expectation)")
             }
         }
     }
@@ -130,4 +126,20 @@ struct Arguments: Equatable, Sendable {
         let hint = isSlip ? "did you mean \(nearest?.name ?? "")?" : "there are \(SettingDefinition.list(names))"
         return UsageError(description: "unknown role \(SettingsLoader.quoted(word)); \(hint)")
     }
+}
+
+/// An option as it is written: `--name=value`, or `--name` with its value in the next word.
+struct OptionWord {
+    let name: String
+    private let attached: String?
+
+    init(_ word: String) {
+        let equals = word.firstIndex(of: "=")
+        name = String(word[..<(equals ?? word.endIndex)])
+        attached = equals.map { String(word[word.index(after: $0)...]) }
+    }
+
+    /// - Parameter rest: the words behind it; the value is taken out of them if it stands there.
+    /// - Returns: nil if there is none.
+    func value(_ rest: inout ArraySlice<String>) -> String? { attached ?? rest.popFirst() }
 }

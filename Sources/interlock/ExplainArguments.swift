@@ -21,17 +21,12 @@ struct ExplainArguments: Equatable, Sendable {
                 words.append(word)
                 continue
             }
-            var option = word
-            var value: String?
-            if let equals = word.firstIndex(of: "=") {
-                option = String(word[..<equals])
-                value = String(word[word.index(after: equals)...])
+            let option = OptionWord(word)
+            guard ["--method", "--header", "--cluster"].contains(option.name) else {
+                throw .init(description: "unknown option \(SettingsLoader.quoted(option.name)); \(Self.usage)")
             }
-            guard ["--method", "--header", "--cluster"].contains(option) else {
-                throw .init(description: "unknown option \(SettingsLoader.quoted(option)); \(Self.usage)")
-            }
-            guard let text = value ?? rest.popFirst() else { throw .init(description: "\(option) needs a value") }
-            switch option {
+            guard let text = option.value(&rest) else { throw .init(description: "\(option.name) needs a value") }
+            switch option.name {
             case "--method": method = text
             case "--header": headers.append(text)
             default: cluster = text

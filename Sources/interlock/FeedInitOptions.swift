@@ -66,22 +66,17 @@ struct FeedInitOptions: Equatable, Sendable {
                 mode = wanted
                 continue
             }
-            var option = word
-            var value: String?
-            if let equals = word.firstIndex(of: "=") {
-                option = String(word[..<equals])
-                value = String(word[word.index(after: equals)...])
-            }
-            guard Self.options.contains(option) else {
+            let option = OptionWord(word)
+            guard Self.options.contains(option.name) else {
                 let all = Self.options + Self.modes.keys.sorted()
                 throw UsageError(
                     description: "feed-init: unknown option \(SettingsLoader.quoted(word)); there are "
                         + SettingDefinition.list(all))
             }
-            guard let value = value ?? rest.popFirst(), !value.isEmpty else {
-                throw UsageError(description: "feed-init: \(option) needs a value")
+            guard let value = option.value(&rest), !value.isEmpty else {
+                throw UsageError(description: "feed-init: \(option.name) needs a value")
             }
-            try set(option, value)
+            try set(option.name, value)
         }
     }
 

@@ -35,14 +35,9 @@ struct RenderArguments: Equatable, Sendable {
                 file = word
                 continue
             }
-            var option = word
-            var value: String?
-            if let equals = word.firstIndex(of: "=") {
-                option = String(word[..<equals])
-                value = String(word[word.index(after: equals)...])
-            }
-            guard let text = value ?? rest.popFirst() else { throw .init(description: "\(option) needs a value") }
-            try take(option, text)
+            let option = OptionWord(word)
+            guard let text = option.value(&rest) else { throw .init(description: "\(option.name) needs a value") }
+            try take(option.name, text)
         }
     }
 
